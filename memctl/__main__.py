@@ -1,0 +1,7 @@
+"""`python -m memctl`."""
+
+import sys
+
+from memctl.cli.main import main
+
+sys.exit(main())

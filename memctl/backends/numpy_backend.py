@@ -1,0 +1,222 @@
+"""A whole engine in numpy, on a small untrained model: what everything above an engine is tested with.
+
+It loads in milliseconds, needs nothing but numpy, and an edit can make it say what it was told.
+"""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from memctl.backends import tiny_tokenizer
+from memctl.backends.fit import require_fit
+from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
+from memctl.backends.protocol import Activations, Encoding, Float, Row, Scores, Tokens, ValueProblem
+from memctl.backends.tiny_model import Index, Past, Real, TinyModel, pad
+from memctl.backends.tiny_tokenizer import END
+from memctl.backends.tiny_weights import LAST, SHAPE
+from memctl.deltas import Columns, Composition, LowRank
+from memctl.facts import Mode
+
+Choose = Callable[[int, Real], int]
+"""The next token of a prompt (its number among the prompts), from log-probabilities (vocabulary,)."""
+
+_NOTHING = Composition()
+
+
+class NumpyBackend:
+    """An engine whose model is drawn from a seed.
+
+    Args:
+        seed: Another seed is another model with another fingerprint.
+    """
+
+    name = "numpy"
+    reference_tokens = 1_000
+    activation = "silu"
+    shape = SHAPE
+
+    def __init__(self, seed: int = 0) -> None:
+        self._model = TinyModel(seed)
+        self._attached = _NOTHING
+        self.fingerprint = self._model.weights.fingerprint()
+
+    # Text
+
+    def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
+        return tiny_tokenizer.encode(prompt, mode, answer)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return tiny_tokenizer.decode(tokens)
+
+    # The pristine base
+
+    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
+        shared = _common_prefix(sequences)
+        before: list[Past] = []
+        opening: list[Real] = []
+        if shared:
+            tokens, places = pad([sequences[0][:shared]])
+            stream = self._model.embed(tokens)
+            for index in range(layer + 1):
+                attended = self._model.attend(index, stream, places)
+                thought = self._model.think(index, attended.stream)
+                stream = thought.stream
+                before.append(attended.past)
+            opening = [thought.inputs, thought.keys]
+        found: list[tuple[Real, Real]] = [(np.empty(0), np.empty(0))] * len(sequences)
+        for chosen in _batches(sequences):
+            tokens, places = pad([sequences[row][shared:] for row in chosen])
+            stream = self._model.embed(tokens)
+            for index in range(layer + 1):
+                past = before[index] if shared else None
+                attended = self._model.attend(index, stream, places + shared, past)
+                thought = self._model.think(index, attended.stream)
+                stream = thought.stream
+            for place, row in enumerate(chosen):
+                seen = [thought.inputs[place], thought.keys[place]]
+                if shared:
+                    seen = [np.concatenate([head[0], tail]) for head, tail in zip(opening, seen, strict=True)]
+                wanted = list(positions[row])
+                found[row] = (seen[0][wanted], seen[1][wanted])
+        inputs, keys = (np.concatenate(parts).astype(np.float32) for parts in zip(*found, strict=True))
+        return Activations(inputs, keys)
+
+    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
+        return NumpyValueProblem(self._model, rows, layer)
+
+    def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
+        draws = [np.random.default_rng([seed, number]) for number in range(len(prompts))]
+
+        def choose(number: int, log_p: Real) -> int:
+            # Gumbel's trick: the argmax of log p / T + noise is a draw from softmax(log p / T).
+            return int(np.argmax(log_p / temperature + draws[number].gumbel(size=log_p.size)))
+
+        with self.attached(_NOTHING):
+            return self._continue(prompts, max_tokens, (), choose)
+
+    # What is attached acts
+
+    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
+        return self._continue(prompts, max_tokens, stop, lambda _, log_p: int(np.argmax(log_p)))
+
+    def score(self, sequences: Sequence[Tokens]) -> Scores:
+        nll: list[Real] = [np.empty(0)] * len(sequences)
+        divergence = list(nll)
+        for chosen in _batches(sequences):
+            tokens, positions = pad([sequences[row] for row in chosen])
+            log_p = log_q = self._next(tokens, positions)
+            if self._attached.deltas:
+                with self.attached(_NOTHING):
+                    log_q = self._next(tokens, positions)
+            kl = np.sum(np.exp(log_q) * (log_q - log_p), axis=-1)
+            for place, row in enumerate(chosen):
+                last = len(sequences[row]) - 1
+                nll[row] = -log_p[place, np.arange(last), tokens[place, 1 : last + 1]]
+                divergence[row] = kl[place, :last]
+        return Scores(np.concatenate(nll).astype(np.float32), np.concatenate(divergence).astype(np.float32))
+
+    @contextmanager
+    def attached(self, composition: Composition) -> Iterator[None]:
+        require_fit(composition, SHAPE)
+        outer, self._attached = self._attached, composition
+        try:
+            yield
+        finally:
+            self._attached = outer
+
+    def _next(self, tokens: Index, positions: Index) -> Real:
+        """(batch, tokens, vocabulary) next-token log-probabilities under what is attached."""
+        stream = self._model.embed(tokens)
+        for index in range(SHAPE.layers):
+            attended = self._model.attend(index, stream, positions)
+            stream = self._model.think(index, attended.stream, self._added(index)).stream
+        return self._model.log_probabilities(stream)
+
+    def _added(self, layer: int) -> tuple[LowRank | None, Columns | None]:
+        return self._attached.low_rank(layer), self._attached.columns(layer)
+
+    def _continue(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str], choose: Choose) -> list[Tokens]:
+        results: list[list[int]] = [[] for _ in prompts]
+        for chosen in _batches(prompts):
+            self._continue_batch(prompts, chosen, results, max_tokens, stop, choose)
+        return [tuple(tokens) for tokens in results]
+
+    def _continue_batch(
+        self,
+        prompts: Sequence[Tokens],
+        chosen: Sequence[int],
+        results: list[list[int]],
+        max_tokens: int,
+        stop: Sequence[str],
+        choose: Choose,
+    ) -> None:
+        tokens, positions = pad([prompts[row] for row in chosen])
+        last = np.array([len(prompts[row]) - 1 for row in chosen])
+        ended = [False] * len(chosen)
+        past: list[Past | None] = [None] * SHAPE.layers
+        added = [self._added(index) for index in range(SHAPE.layers)]
+        for _ in range(max_tokens):
+            stream = self._model.embed(tokens)
+            for index in range(SHAPE.layers):
+                attended = self._model.attend(index, stream, positions, past[index])
+                past[index] = attended.past
+                at_last = (np.arange(len(chosen)), last) if index == LAST else ...  # the rest is not asked for
+                stream = self._model.think(index, attended.stream[at_last], added[index]).stream
+            log_p = self._model.log_probabilities(stream)
+            positions = positions[np.arange(len(chosen)), last][:, None] + 1
+            tokens, last = np.zeros_like(positions), np.zeros_like(last)
+            for place, row in enumerate(chosen):
+                if ended[place]:
+                    continue
+                token = tokens[place, 0] = choose(row, log_p[place])
+                if token != END:
+                    results[row].append(token)
+                ended[place] = token == END or _holds(self.decode(results[row]), stop)
+            if all(ended):
+                return
+
+    # The model's parts
+
+    def mlp_weights(self, layer: int) -> dict[str, Float]:
+        part = self._model.weights.layers[layer]
+        silent = SHAPE.hidden - len(part.down)
+        return {
+            "gate": np.pad(part.gate, ((0, 0), (0, silent))).astype(np.float32),
+            "up": np.pad(part.up, ((0, 0), (0, silent))).astype(np.float32),
+            "down": np.pad(part.down, ((0, silent), (0, 0))).astype(np.float32),
+        }
+
+    def tensor_names(self, layer: int) -> dict[str, str]:
+        return {name: f"model.layers.{layer}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
+
+    def rehash(self) -> str:
+        return self._model.weights.fingerprint()
+
+    def memory_bytes(self) -> int:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _batches(sequences: Sequence[Tokens]) -> Iterator[list[int]]:
+    """Numbers of the sequences, those of like length together."""
+    order = sorted(range(len(sequences)), key=lambda row: len(sequences[row]))
+    for start in range(0, len(order), ROWS_AT_ONCE):
+        yield order[start : start + ROWS_AT_ONCE]
+
+
+def _common_prefix(sequences: Sequence[Tokens]) -> int:
+    """How many tokens all sequences begin with. One at least is left to each; a lone one shares none."""
+    if len(sequences) < 2:
+        return 0
+    first, last = min(sequences), max(sequences)
+    shared = 0
+    while shared < min(map(len, sequences)) - 1 and first[shared] == last[shared]:
+        shared += 1
+    return shared
+
+
+def _holds(text: str, stop: Sequence[str]) -> bool:
+    return any(piece in text for piece in stop)

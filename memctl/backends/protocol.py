@@ -1,0 +1,180 @@
+"""What the layers above may ask of an engine. Arrays cross this border as numpy, float32 unless said otherwise.
+
+The vocabulary: d is the width of the residual stream, m that of the MLP's hidden layer. An engine holds one base
+model, which it never changes; a composition is attached beside it and detached again.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memctl.deltas import Composition
+from memctl.facts import Mode
+
+Float = NDArray[np.float32]
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the base model: decoder layers, residual width d, MLP width m, vocabulary."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A text as the model sees it.
+
+    Attributes:
+        text: The rendered text, chat template and all.
+        tokens: Token ids.
+        offsets: Characters `[start, end)` of each token in `text`; empty spans for tokens that stand for none.
+    """
+
+    text: str
+    tokens: Tokens
+    offsets: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Activations:
+    """What a layer's MLP saw at n positions: `inputs` (n, d) of the MLP, `keys` (n, m) of its `down_proj`."""
+
+    inputs: Float
+    keys: Float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence of a value optimisation.
+
+    Attributes:
+        tokens: The whole sequence, target included.
+        sites: Positions at which the residual is added to the MLP's output; the first is the earliest change.
+        predict: Positions whose next-token distribution is scored; each is at or after the first site.
+        group: Which residual (row of the residual array) is added.
+        to_base: Score against the base model's own distribution (KL divergence) instead of the sequence's next
+            tokens (negative log-likelihood).
+    """
+
+    tokens: Tokens
+    sites: tuple[int, ...]
+    predict: tuple[int, ...]
+    group: int
+    to_base: bool = False
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """One evaluation of the value loss.
+
+    Attributes:
+        losses: (rows,) mean over a row's scored positions, in nats.
+        hits: (rows,) whether the greedy prediction is right at every scored position.
+        gradient: (groups, d) gradient of the weighted sum of the losses with respect to the residuals.
+    """
+
+    losses: Float
+    hits: NDArray[np.bool_]
+    gradient: Float
+
+
+class ValueProblem(Protocol):
+    """Rows whose tokens before the first site have been run once and are kept; made by `Backend.value_problem`."""
+
+    def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
+        """Loss and gradient on some of the rows.
+
+        Args:
+            rows: (k,) indices of the rows to run.
+            residuals: (groups, d) added to the output of the layer's MLP at each row's sites.
+            weights: (k,) factors of the rows' losses in the gradient.
+            scales: (k,) factors on the residual in each row.
+        """
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Teacher-forced scores of every token but a sequence's first, over all sequences in order.
+
+    Attributes:
+        nll: (T,) negative log-likelihood in nats.
+        divergence: (T,) KL divergence from the base model's distribution to the composed one's, in nats; zeros
+            where nothing is attached.
+    """
+
+    nll: Float
+    divergence: Float
+
+
+class Backend(Protocol):
+    """One engine with one base model."""
+
+    name: str
+    fingerprint: str
+    shape: Shape
+    reference_tokens: int
+    """How much reference text the base model's statistics are made from."""
+    activation: str
+    """Name of the MLP's activation function (`silu`, `gelu_pytorch_tanh`, …), which added units share."""
+
+    def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
+        """Renders and tokenizes a prompt, ready to be continued, or with its answer.
+
+        `raw` is the text itself; `chat` puts the prompt as a user's turn through the chat template. With an
+        answer, the sequence ends after it (in chat: after the end-of-turn token).
+        """
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, special tokens left out."""
+
+    def activations(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]
+    ) -> Activations:
+        """What the MLP of a layer of the pristine base sees at the positions of each sequence, in order.
+
+        What the sequences of one call have in common at the start is run once.
+        """
+
+    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
+        """Prepares a value optimisation at a layer of the pristine base."""
+
+    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
+        """Greedy continuations, without the prompt and without what ends a turn; batched.
+
+        Generation of a prompt also ends once its text holds one of the stop strings.
+        """
+
+    def score(self, sequences: Sequence[Tokens]) -> Scores:
+        """Teacher-forced scores of texts under what is attached, beside the pristine base."""
+
+    def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
+        """Sampled continuations of the pristine base, without the prompt; makes reference text."""
+
+    @contextmanager
+    def attached(self, composition: Composition) -> Iterator[None]:
+        """Applies a composition beside the base inside the `with` block; blocks nest, the innermost holds.
+
+        Raises:
+            MemctlError: A delta does not fit the model: wrong layer or shape.
+        """
+
+    def mlp_weights(self, layer: int) -> dict[str, Float]:
+        """The base's `gate` (m, d), `up` (m, d) and `down` (d, m) of a layer in float32, a copy."""
+
+    def tensor_names(self, layer: int) -> dict[str, str]:
+        """Names of `gate`, `up`, `down` of a layer in the base's checkpoint."""
+
+    def rehash(self) -> str:
+        """The base's fingerprint, computed anew from every byte of its checkpoint."""
+
+    def memory_bytes(self) -> int:
+        """Peak memory of this process (on CUDA: of the device) so far."""

@@ -1,0 +1,197 @@
+"""A small decoder in pure numpy, with a backward pass with respect to the residual stream only.
+
+A layer is RMSNorm, attention with a bias for each distance, RMSNorm, and a SwiGLU MLP. Computed in float64:
+results then depend on the shape of a batch only far below what anyone looks at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memctl.backends.tiny_weights import HEADS, REACH, draw_weights
+from memctl.deltas import Columns, LowRank
+
+Real = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+FAR = 1 << 20
+"""Position of padding: after every query, so no query sees it."""
+
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Past:
+    """Attention keys and values (batch, heads, slots, head width) of a layer, and positions (batch, slots)."""
+
+    keys: Real
+    values: Real
+    positions: Index
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What the attention of a layer computed: the stream before and after, and what the way back needs."""
+
+    start: Real
+    normed: Real
+    query: Real
+    past: Past
+    weights: Real
+    stream: Real
+
+
+@dataclass(frozen=True)
+class Thought:
+    """What the MLP of a layer computed; `inputs` (…, d) and `keys` (…, m) are those of `Activations`."""
+
+    start: Real
+    inputs: Real
+    gate: Real
+    up: Real
+    keys: Real
+    stream: Real
+
+
+class TinyModel:
+    """What can be computed with the weights of a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.weights = draw_weights(seed)
+
+    def embed(self, tokens: Index) -> Real:
+        """(…, d) stream that enters the first layer."""
+        return self.weights.embedding[tokens]
+
+    def attend(self, index: int, stream: Real, positions: Index, past: Past | None = None) -> Attended:
+        """The attention of a layer on a stream (batch, tokens, d); `past` stands before these tokens."""
+        layer = self.weights.layers[index]
+        normed = normalize(stream)
+        seen = normed[..., : len(layer.output)]
+        query, keys, values = (_split(seen @ weight.T) for weight in (layer.query, layer.key, layer.value))
+        past = Past(keys, values, positions) if past is None else _append(past, keys, values, positions)
+        distance = positions[:, :, None] - past.positions[:, None, :]
+        scores = query @ past.keys.transpose(0, 1, 3, 2)
+        scores += layer.distance[:, np.clip(distance, 0, REACH - 1)].transpose(1, 0, 2, 3)
+        np.copyto(scores, -np.inf, where=(distance < 0)[:, None])
+        weights = softmax(scores)
+        out = _plus(stream, _merge(weights @ past.values) @ layer.output.T)
+        return Attended(stream, normed, query, past, weights, out)
+
+    def think(self, index: int, stream: Real, added: tuple[LowRank | None, Columns | None] = (None, None)) -> Thought:
+        """The MLP of a layer on a stream (…, d), with what is added to it."""
+        layer = self.weights.layers[index]
+        inputs = normalize(stream)
+        seen = inputs[..., : len(layer.down)]
+        gate, up = seen @ layer.gate.T, seen @ layer.up.T
+        keys = silu(gate) * up
+        out = _plus(stream, keys @ layer.down.T)
+        low_rank, columns = added
+        if low_rank is not None:
+            out += (keys @ low_rank.V) @ low_rank.U.T
+        if columns is not None:
+            out += (silu(inputs @ columns.gate.T) * (inputs @ columns.up.T)) @ columns.down.T
+        return Thought(stream, inputs, gate, up, keys, out)
+
+    def think_backward(self, index: int, thought: Thought, grad: Real) -> Real:
+        """Gradient with respect to the stream that entered the MLP, nothing being added to it."""
+        layer = self.weights.layers[index]
+        keys = grad[..., : len(layer.down)] @ layer.down
+        sigmoid = _sigmoid(thought.gate)
+        gate = keys * thought.up * sigmoid * (1 + thought.gate * (1 - sigmoid))
+        seen = gate @ layer.gate + (keys * sigmoid * thought.gate) @ layer.up
+        return grad + normalize_backward(thought.start, thought.inputs, seen)
+
+    def attend_backward(self, index: int, attended: Attended, grad: Real) -> Real:
+        """Gradient with respect to the stream that entered the attention, `past` being constant."""
+        layer, past = self.weights.layers[index], attended.past
+        mixed = _split(grad[..., : len(layer.output)] @ layer.output)
+        weights = mixed @ past.values.transpose(0, 1, 3, 2)
+        scores = attended.weights * (weights - (weights * attended.weights).sum(-1, keepdims=True))
+        new = slice(past.keys.shape[2] - grad.shape[1], None)
+        query = scores @ past.keys
+        keys = scores[..., new].transpose(0, 1, 3, 2) @ attended.query
+        values = attended.weights[..., new].transpose(0, 1, 3, 2) @ mixed
+        seen = _merge(query) @ layer.query + _merge(keys) @ layer.key + _merge(values) @ layer.value
+        return grad + normalize_backward(attended.start, attended.normed, seen)
+
+    def log_probabilities(self, stream: Real) -> Real:
+        """(…, vocabulary) next-token log-probabilities from the last layer's stream (…, d)."""
+        logits = normalize(stream) @ self.weights.head.T + self.weights.prior
+        logits -= logits.max(-1, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
+        return logits
+
+
+def pad(sequences: Sequence[Sequence[int]]) -> tuple[Index, Index]:
+    """Tokens and positions (batch, longest) of sequences that begin together; padding stands at FAR."""
+    longest = max(len(sequence) for sequence in sequences)
+    tokens = np.zeros((len(sequences), longest), dtype=np.int64)
+    positions = np.full((len(sequences), longest), FAR, dtype=np.int64)
+    for row, sequence in enumerate(sequences):
+        tokens[row, : len(sequence)] = sequence
+        positions[row, : len(sequence)] = np.arange(len(sequence))
+    return tokens, positions
+
+
+def normalize(x: Real) -> Real:
+    """`x / rms(x)` over the last axis."""
+    return x / _rms(x)
+
+
+def normalize_backward(x: Real, y: Real, grad: Real) -> Real:
+    """`(g − y mean(g y)) / rms(x)` for `y = normalize(x)`; coordinates that `grad` lacks are zero."""
+    width = grad.shape[-1]
+    mean = np.sum(grad * y[..., :width], axis=-1, keepdims=True) / x.shape[-1]
+    return _plus(-y * mean, grad) / _rms(x)
+
+
+def softmax(scores: Real) -> Real:
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    scores /= scores.sum(-1, keepdims=True)
+    return scores
+
+
+def silu(x: Real) -> Real:
+    return x * _sigmoid(x)
+
+
+def _sigmoid(x: Real) -> Real:
+    # By tanh, which does not overflow: the gates of added units reach into the hundreds.
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+def _rms(x: Real) -> Real:
+    square: Real = np.mean(x * x, axis=-1, keepdims=True)
+    return np.sqrt(square + EPSILON)
+
+
+def _plus(x: Real, change: Real) -> Real:
+    """The sum, where `change` may have the first coordinates only."""
+    out = x.copy()
+    out[..., : change.shape[-1]] += change
+    return out
+
+
+def _split(x: Real) -> Real:
+    return x.reshape(*x.shape[:2], HEADS, -1).transpose(0, 2, 1, 3)
+
+
+def _merge(x: Real) -> Real:
+    return x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)
+
+
+def _append(past: Past, keys: Real, values: Real, positions: Index) -> Past:
+    rows = len(keys)
+    before = (
+        np.broadcast_to(past.keys, (rows, *past.keys.shape[1:])),
+        np.broadcast_to(past.values, (rows, *past.values.shape[1:])),
+        np.broadcast_to(past.positions, (rows, *past.positions.shape[1:])),
+    )
+    return Past(
+        np.concatenate([before[0], keys], axis=2),
+        np.concatenate([before[1], values], axis=2),
+        np.concatenate([before[2], positions], axis=1),
+    )

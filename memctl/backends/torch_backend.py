@@ -1,0 +1,386 @@
+"""The torch engine: any transformers decoder whose MLP is gated, on CPU or CUDA.
+
+Compositions act beside the base through forward hooks, so full-precision and packed 4-bit weights are treated alike and
+the base's own tensors are never written to.
+"""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers.activations import ACT2FN
+from transformers.utils import logging as transformers_logging
+
+from memctl.backends.fit import require_fit
+from memctl.backends.protocol import Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
+from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of
+from memctl.backends.torch_values import TorchValueProblem
+from memctl.deltas import Columns, Composition, LowRank
+from memctl.errors import ModelUnavailable, UsageError
+from memctl.facts import Mode
+from memctl.models.fingerprint import fingerprint, weight_files
+from memctl.models.structure import mlp_layout
+
+TOKENS_AT_ONCE = 2048
+"""Size of a batch of texts, in tokens with padding: fills the machine, fits a laptop."""
+
+CONTINUED_AT_ONCE = 16_384
+"""The same for continuations, whose cost is in their number of steps."""
+
+SAMPLED_FROM = 64
+"""Sampling draws from so many of the likeliest tokens: the tail is long, slow to draw from, and makes no text."""
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it faster than float32, else float32."""
+    if device.startswith("cuda"):
+        return torch.bfloat16
+    capable = torch.backends.cpu.get_cpu_capability()
+    return torch.bfloat16 if capable.startswith("AVX512") and _has_bfloat16() else torch.float32
+
+
+def _has_bfloat16() -> bool:
+    check: Callable[[], bool] = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return check()
+
+
+class TorchBackend:
+    """One base model in a local folder of the Hugging Face layout.
+
+    Args:
+        folder: Where `config.json`, the tokenizer and the safetensors lie.
+        device: `cpu`, `cuda`, `cuda:1`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto` (see `best_dtype`).
+    """
+
+    name = "torch"
+    reference_tokens = 100_000
+
+    def __init__(self, folder: Path, *, device: str = "cpu", dtype: str = "auto") -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UsageError("this machine has no CUDA device", "use --device cpu")
+        quiet: Any = transformers_logging
+        quiet.set_verbosity_error()
+        quiet.disable_progress_bar()
+        self.folder = folder
+        self.device = torch.device(device)
+        self.dtype = best_dtype(device) if dtype == "auto" else getattr(torch, dtype)
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelUnavailable(f"{folder} cannot be loaded: {error}", "memctl model list") from error
+        self.model: Any = model.to(self.device).eval().requires_grad_(False)
+        self.layout = mlp_layout(self.model)
+        self.activation = self.layout.activation
+        self.act = ACT2FN[self.activation]
+        self.fingerprint = fingerprint(folder)
+        self.shape = Shape(
+            layers=len(self.layout.layers),
+            hidden=self.layout.hidden,
+            intermediate=self.layout.intermediate,
+            vocabulary=self.model.get_output_embeddings().weight.shape[0],
+        )
+        self._attached: list[Composition] = [Composition()]
+        self._hooks: list[Any] = []
+        self._ends = self._end_tokens()
+
+    # Text
+
+    def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
+        if mode == "chat":
+            text, special = self._render_chat(prompt, answer), False
+        else:
+            text, special = prompt + (answer or ""), True
+        encoded = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
+        tokens = tuple(encoded["input_ids"])
+        offsets = tuple((int(start), int(end)) for start, end in encoded["offset_mapping"])
+        if mode == "raw" and tokens and tokens[-1] in self._ends and offsets[-1][0] == offsets[-1][1]:
+            tokens, offsets = tokens[:-1], offsets[:-1]  # a tokenizer that closes every text: ours goes on
+        return Encoding(text, tokens, offsets)
+
+    def _render_chat(self, prompt: str, answer: str | None) -> str:
+        turns = [{"role": "user", "content": prompt}]
+        if self.tokenizer.chat_template is None:
+            return f"User: {prompt}\nAssistant:" + ("" if answer is None else f" {answer}")
+        opened: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        if answer is None:
+            return opened
+        turns.append({"role": "assistant", "content": answer})
+        closed: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        # What a template puts after the answer ends the turn; the line break that may follow belongs to the next one.
+        return opened + answer + closed[closed.rindex(answer) + len(answer) :].rstrip()
+
+    def _end_tokens(self) -> frozenset[int]:
+        ends = {self.tokenizer.eos_token_id}
+        configured = self.model.generation_config.eos_token_id
+        ends |= set(configured) if isinstance(configured, list) else {configured}
+        if self.tokenizer.chat_template is not None:
+            last = self.encode("Hello", "chat", "Hello").tokens[-1]
+            if last in self.tokenizer.all_special_ids:
+                ends.add(last)
+        return frozenset(token for token in ends if token is not None)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+    # Inner states of the pristine base
+
+    @torch.inference_mode()
+    def activations(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]
+    ) -> Activations:
+        part = self.layout.layers[layer]
+        inputs: list[Float] = [np.empty(0, np.float32)] * len(sequences)
+        keys = list(inputs)
+        with self.attached(Composition()):
+            shared, prefix = self._shared_prefix(sequences, min(map(min, positions)))
+            for batch in _batches([len(sequence) - shared for sequence in sequences], TOKENS_AT_ONCE):
+                ids = _padded([sequences[index][shared:] for index in batch]).to(self.device)
+                cache = cache_of(expanded(prefix, len(batch))) if shared else None
+                seen = inputs_of(
+                    (part.mlp, part.down),
+                    lambda ids=ids, cache=cache: self.model.base_model(
+                        input_ids=ids, past_key_values=cache, use_cache=cache is not None
+                    ),
+                )
+                for row, index in enumerate(batch):
+                    at = torch.tensor([position - shared for position in positions[index]], device=self.device)
+                    inputs[index], keys[index] = (_numpy(states[row, at]) for states in seen)
+        return Activations(np.concatenate(inputs), np.concatenate(keys))
+
+    def _shared_prefix(self, sequences: Sequence[Tokens], limit: int) -> tuple[int, Any]:
+        """Length of what all sequences begin with, and its attention keys and values; worth it from 4 tokens on."""
+        shared = common_prefix(sequences, limit) if len(sequences) > 1 else 0
+        if shared < 4:
+            return 0, []
+        cache = DynamicCache()
+        ids = torch.tensor([sequences[0][:shared]], device=self.device)
+        self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
+        return shared, key_values_of(cache)
+
+    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
+        return TorchValueProblem(self.model, self.layout, rows, layer, lambda: self.attached(Composition()))
+
+    # Answers and scores under what is attached
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
+        return self._continue(prompts, max_tokens, stop, lambda logits: logits.argmax(-1))
+
+    @torch.inference_mode()
+    def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
+        random = torch.Generator(self.device).manual_seed(seed)
+
+        def draw(logits: Tensor) -> Tensor:
+            likely, tokens = logits.float().topk(SAMPLED_FROM, -1)
+            chances = torch.softmax(likely / temperature, -1)
+            return tokens.gather(-1, torch.multinomial(chances, 1, generator=random))[:, 0]
+
+        with self.attached(Composition()):
+            return self._continue(prompts, max_tokens, (), draw)
+
+    def _continue(
+        self,
+        prompts: Sequence[Tokens],
+        max_tokens: int,
+        stop: Sequence[str],
+        choose: Callable[[Tensor], Tensor],
+    ) -> list[Tokens]:
+        results: list[Tokens] = [()] * len(prompts)
+        lengths = [len(prompt) + max_tokens for prompt in prompts]
+        for batch in _batches(lengths, CONTINUED_AT_ONCE):
+            for index, tokens in zip(
+                batch, self._continue_batch([prompts[i] for i in batch], max_tokens, stop, choose), strict=True
+            ):
+                results[index] = tokens
+        return results
+
+    def _continue_batch(
+        self,
+        prompts: Sequence[Tokens],
+        max_tokens: int,
+        stop: Sequence[str],
+        choose: Callable[[Tensor], Tensor],
+    ) -> list[Tokens]:
+        ids = _padded(prompts, left=True).to(self.device)
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        width = ids.shape[1]
+        mask = (torch.arange(width, device=self.device) >= width - lengths[:, None]).long()
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        cache = DynamicCache()
+        results: list[list[int]] = [[] for _ in prompts]
+        open_rows = set(range(len(prompts)))
+        for _ in range(max_tokens):
+            states = self.model.base_model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
+            ids = choose(self._logits(states[:, -1]))[:, None]
+            for row, token in enumerate(ids[:, 0].tolist()):
+                if row not in open_rows:
+                    continue
+                if token not in self._ends:
+                    results[row].append(token)
+                if token in self._ends or (stop and _holds(self.decode(results[row]), stop)):
+                    open_rows.discard(row)
+            if not open_rows:
+                break
+            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], -1)
+            positions = positions[:, -1:] + 1
+        return [tuple(tokens) for tokens in results]
+
+    def _logits(self, states: Tensor) -> Tensor:
+        logits: Tensor = self.model.get_output_embeddings()(states)
+        cap = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    @torch.inference_mode()
+    def score(self, sequences: Sequence[Tokens]) -> Scores:
+        nll: list[Float] = [np.empty(0, np.float32)] * len(sequences)
+        divergence = list(nll)
+        beside = bool(self._attached[-1].deltas)
+        for batch in _batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
+            ids = _padded([sequences[index] for index in batch]).to(self.device)
+            states = self.model.base_model(input_ids=ids).last_hidden_state
+            base = states
+            if beside:
+                with self.attached(Composition()):
+                    base = self.model.base_model(input_ids=ids).last_hidden_state
+            for row, index in enumerate(batch):
+                last = len(sequences[index]) - 1
+                log_p = torch.log_softmax(self._logits(states[row, :last]).float(), -1)
+                nll[index] = _numpy(-log_p.gather(-1, ids[row, 1 : last + 1, None])[:, 0])
+                divergence[index] = np.zeros(last, np.float32)
+                if beside:
+                    log_q = torch.log_softmax(self._logits(base[row, :last]).float(), -1)
+                    divergence[index] = _numpy((log_q.exp() * (log_q - log_p)).sum(-1))
+        return Scores(np.concatenate(nll), np.concatenate(divergence))
+
+    # Compositions
+
+    @contextmanager
+    def attached(self, composition: Composition) -> Iterator[None]:
+        require_fit(composition, self.shape)
+        self._attached.append(composition)
+        self._hook(composition)
+        try:
+            yield
+        finally:
+            self._attached.pop()
+            self._hook(self._attached[-1])
+
+    def _hook(self, composition: Composition) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        for layer in composition.layers():
+            part = self.layout.layers[layer]
+            if columns := composition.columns(layer):
+                self._hooks.append(part.mlp.register_forward_hook(self._beside_mlp(columns)))
+            if low_rank := composition.low_rank(layer):
+                self._hooks.append(part.down.register_forward_hook(self._beside_down(low_rank)))
+
+    def _beside_mlp(self, columns: Columns) -> Callable[..., Tensor]:
+        gate, up, down = (self._tensor(tensor) for tensor in (columns.gate, columns.up, columns.down))
+
+        def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            # float32: a selector is the small difference of two large scores, which bfloat16 does not resolve
+            x = args[0].float()
+            active: Tensor = self.act(x @ gate.T) * (x @ up.T)
+            added: Tensor = output + (active @ down.T).to(output.dtype)
+            return added
+
+        return add
+
+    def _beside_down(self, low_rank: LowRank) -> Callable[..., Tensor]:
+        U, V = self._tensor(low_rank.U), self._tensor(low_rank.V)
+
+        def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+            added: Tensor = output + ((args[0].float() @ V) @ U.T).to(output.dtype)
+            return added
+
+        return add
+
+    def _tensor(self, array: Float) -> Tensor:
+        return torch.from_numpy(np.array(array, dtype=np.float32)).to(self.device)
+
+    # The base's own tensors
+
+    def mlp_weights(self, layer: int) -> dict[str, Float]:
+        part = self.layout.layers[layer]
+        if part.gate_up is None:
+            modules = {"gate": part.gate, "up": part.up, "down": part.down}
+            return {name: self._stored(module) for name, module in modules.items()}
+        halves = np.split(self._stored(part.gate_up), 2)
+        gate, up = halves if self.layout.gate_first else halves[::-1]
+        return {"gate": gate, "up": up, "down": self._stored(part.down)}
+
+    def _stored(self, module: Any) -> Float:
+        """A projection's weight as the checkpoint has it: what is loaded may have been rounded to fewer bits."""
+        name = self._name_of(module)
+        for path in weight_files(self.folder):
+            with safe_open(path, framework="pt") as checkpoint:
+                if name in checkpoint.keys():  # noqa: SIM118 (no mapping)
+                    return _numpy(checkpoint.get_tensor(name))
+        return _numpy(module.weight)
+
+    def tensor_names(self, layer: int) -> dict[str, str]:
+        part = self.layout.layers[layer]
+        gate, up = part.gate or part.gate_up, part.up or part.gate_up
+        return {"gate": self._name_of(gate), "up": self._name_of(up), "down": self._name_of(part.down)}
+
+    def _name_of(self, module: Any) -> str:
+        name: str = next(name for name, found in self.model.named_modules() if found is module)
+        return f"{name}.weight"
+
+    def rehash(self) -> str:
+        return fingerprint(self.folder, fresh=True)
+
+    def memory_bytes(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Indices in batches of like lengths, each of at most so many tokens with padding."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
+        if batches and lengths[index] * (len(batches[-1]) + 1) <= most:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _padded(sequences: Sequence[Sequence[int]], left: bool = False) -> Tensor:
+    width = max(map(len, sequences))
+    rows = [
+        [0] * (width - len(sequence)) + list(sequence)
+        if left
+        else list(sequence) + [0] * (width - len(sequence))
+        for sequence in sequences
+    ]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _holds(text: str, stop: Sequence[str]) -> bool:
+    return any(end in text for end in stop)
+
+
+def _numpy(tensor: Tensor) -> Float:
+    return tensor.float().cpu().numpy()

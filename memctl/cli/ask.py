@@ -1,0 +1,103 @@
+"""`memctl ask`: one prompt, or a stream of them; records in, records out."""
+
+import queue
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from typer import Argument, Option
+
+from memctl.cli.app import Run
+from memctl.cli.lines import BadLine, opened, read_lines
+from memctl.errors import PARTIAL_FAILURE, UsageError
+
+if TYPE_CHECKING:
+    from memctl.wake.answer import Prompt
+
+PATIENCE = 0.02
+"""Seconds that a batch which is not full waits for the next prompt."""
+
+T = TypeVar("T")
+
+
+def ask(
+    run: Run,
+    prompt: Annotated[
+        str | None, Argument(metavar="[PROMPT|-]", help='A prompt; - for NDJSON, {"prompt": …, "mode": …}.')
+    ] = None,
+    raw: Annotated[bool, Option("--raw/--chat", help="Continue the text, or answer it.")] = False,
+    base: Annotated[bool, Option("--base", help="Answer without the memory.")] = False,
+    max_tokens: Annotated[int, Option(min=1, metavar="N", help="Longest answer in tokens.")] = 64,
+) -> int:
+    """Answers a prompt, or each line of a stream of prompts, from memory."""
+    from memctl.deltas import Composition
+    from memctl.wake.answer import BATCH, answer, make_prompt
+    from memctl.wake.memory import composition
+
+    mode = "raw" if raw else "chat"
+    if prompt is None and sys.stdin.isatty():
+        raise UsageError("no prompt was given", 'memctl ask "Where does Priya Okonkwo live?"')
+    streamed = prompt is None or prompt == "-"
+    found = _stream(run, mode) if streamed else iter([make_prompt(prompt, mode, {})])
+    backend = run.backend
+    attached = Composition() if base else composition(run.store)
+    answered = errors = 0
+    for batch in _batches(found, BATCH):
+        bad = [item for item in batch if isinstance(item, BadLine)]
+        prompts = [item for item in batch if not isinstance(item, BadLine)]
+        for line in bad:
+            run.out.error(line.error, line=line.line)
+        completions = answer(backend, attached, prompts, max_tokens) if prompts else []
+        for one, completion in zip(prompts, completions, strict=True):
+            record = {**one.fields, "prompt": one.text, "mode": one.mode, "completion": completion}
+            run.out.record("answer", record, completion.strip())
+        answered, errors = answered + len(prompts), errors + len(bad)
+    run.out.summary({"answered": answered, "errors": errors})
+    return PARTIAL_FAILURE if errors else 0
+
+
+def _stream(run: Run, mode: Any) -> Iterator["Prompt | BadLine"]:
+    """Standard input: NDJSON if it begins with an object or --json was given; else all of it is one prompt."""
+    from memctl.wake.answer import make_prompt, read_prompt
+
+    with opened("-", "ask") as stream:
+        if run.out.mode == "human":
+            start = stream.peek(16)[:16].removeprefix(b"\xef\xbb\xbf").lstrip()  # type: ignore[attr-defined]
+            if not start.startswith(b"{"):
+                text = stream.read().decode(errors="replace").strip()
+                yield from [make_prompt(text, mode, {})] if text else []
+                return
+            run.out.mode = "json"
+        yield from read_lines(stream, lambda text, _: read_prompt(text, mode))
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of up to `size`. What has come does not wait for what may come."""
+    arrived: queue.Queue[T | BaseException | None] = queue.Queue(4 * size)
+
+    def read() -> None:
+        try:
+            for item in items:
+                arrived.put(item)
+            arrived.put(None)
+        except BaseException as error:  # is raised where the items are used
+            arrived.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    ended = False
+    while not ended:
+        batch: list[T] = []
+        while len(batch) < size and not ended:
+            try:
+                item = arrived.get(timeout=PATIENCE if batch else None)
+            except queue.Empty:
+                break
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                ended = True
+            else:
+                batch.append(item)
+        if batch:
+            yield batch

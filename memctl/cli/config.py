@@ -1,0 +1,66 @@
+"""`memctl config`: the settings in force, and where each came from."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from typer import Argument
+
+from memctl.cli.app import Run, add, add_callback
+from memctl.errors import UsageError
+from memctl.settings import Effective, checked, keys, user_config
+from memctl.store import atomic
+from memctl.toml_files import flatten, read, with_value
+
+group = typer.Typer(name="config", help="Shows the settings in force, and where each came from.")
+
+Key = Annotated[str, Argument(metavar="KEY", help="Such as model or edit.layer.")]
+
+
+def show_all(run: Run) -> None:
+    """Shows the settings in force, and where each came from."""
+    rows = list(_rows(run.effective))
+    run.out.table(
+        "setting",
+        ("key", "value", "from"),
+        ((row, (row["id"], _text(row["value"]), row["source"])) for row in rows),
+    )
+    run.out.summary({"settings": len(rows), "user_file": str(user_config())})
+
+
+def get(run: Run, key: Key) -> None:
+    """Shows one setting."""
+    row = next((row for row in _rows(run.effective) if row["id"] == key), None)
+    if row is None:
+        raise UsageError(f"there is no setting {key!r}", f"one of {', '.join(keys())}")
+    run.out.record("setting", row, _text(row["value"]))
+    run.out.summary({"settings": 1})
+
+
+def change(run: Run, key: Key, value: Annotated[str, Argument(metavar="VALUE")]) -> None:
+    """Puts a value into your own settings file."""
+    typed = checked(key, value, "the command line")
+    path = user_config()
+    read(path)  # refuses a file that is no TOML before anything is changed
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    atomic.make_directory(path.parent)
+    atomic.replace(path, with_value(before, key, typed).encode())
+    record = {"id": key, "value": typed, "source": str(path)}
+    run.out.record("setting", record, f"{key} = {_text(typed)}  ({path})")
+    run.out.summary({"result": "done"})
+
+
+def _rows(effective: Effective) -> Iterator[dict[str, Any]]:
+    values = flatten(msgspec.to_builtins(effective.settings))
+    for key, source in effective.sources.items():
+        yield {"id": key, "value": values[key], "source": source}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+add_callback(group, show_all)
+add(group, get)
+add(group, change, name="set")

@@ -1,0 +1,133 @@
+"""`memctl inject`: facts from options, a sentence, a file, or standard input."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from typer import Argument, Option
+
+from memctl.cli.app import Run
+from memctl.cli.lines import BadLine, opened, read_lines
+from memctl.cli.options import DryRun, LockWait
+from memctl.cli.views import recall_text
+from memctl.errors import PARTIAL_FAILURE, UsageError
+from memctl.facts import Provenance, make_fact
+
+if TYPE_CHECKING:
+    from memctl.wake.memory import InjectReport, Outcome, Told
+
+STYLES = {"written": "green", "superseded": "green", "present": "dim", "rejected": "red"}
+ENDINGS = (".ndjson", ".jsonl", ".json")
+
+
+def inject(
+    run: Run,
+    fact: Annotated[str | None, Argument(metavar="[FACT|FILE|-]", help="A sentence, an NDJSON file, or - for stdin.")] = None,
+    subject: Annotated[str | None, Option(help="Whom or what the fact is about.")] = None,
+    relation: Annotated[str | None, Option(help='Such as "lives in".')] = None,
+    object: Annotated[str | None, Option(help="What is to be remembered.")] = None,
+    prompt: Annotated[str, Option(help="Text with the subject that ends right before the object.")] = "",
+    question: Annotated[list[str] | None, Option(help="A chat question to train on; may be repeated.")] = None,
+    strict: Annotated[bool, Option("--strict", help="Write nothing if any line is bad.")] = False,
+    force: Annotated[bool, Option("--force", help="Keep the edit even if a measurement forbids it.")] = False,
+    lock_wait: LockWait = 0.0,
+    dry_run: DryRun = False,
+) -> int:
+    """Writes facts into the weights, and reads them back."""
+    from memctl.wake import memory
+
+    store = run.store  # a missing store is said before the input is read
+    triple = {"subject": subject, "relation": relation, "object": object}
+    if any(value is not None for value in triple.values()) or prompt or question:
+        told, bad = [_from_options(triple, fact, prompt, question or [])], list[BadLine]()
+    else:
+        told, bad = _read(fact)
+    for line in bad:
+        run.out.error(line.error, line=line.line)
+    if not told or (bad and strict):
+        return _sum_up(run, None, len(bad), dry_run)
+    report = memory.inject(
+        store,
+        run.backend,
+        run.effective.settings,
+        told,
+        wait=lock_wait,
+        force=force,
+        dry_run=dry_run,
+        progress=run.out.progress,
+    )
+    for outcome in report.outcomes:
+        _tell(run, outcome)
+    return _sum_up(run, report, len(bad), dry_run)
+
+
+def _from_options(triple: dict[str, str | None], fact: str | None, prompt: str, questions: list[str]) -> "Told":
+    from memctl.wake.memory import Told
+
+    if fact is not None:
+        raise UsageError(f"both {fact!r} and options state a fact", "give one of them")
+    given = {name: value for name, value in triple.items() if value is not None}
+    if missing := [f"--{name}" for name in triple if name not in given]:
+        raise UsageError(f"{' and '.join(missing)} missing", "a fact is --subject, --relation and --object")
+    return Told(make_fact(**given, prompt=prompt, questions=tuple(questions)), Provenance(source="cli"))
+
+
+def _read(fact: str | None) -> tuple[list["Told"], list[BadLine]]:
+    from memctl.wake.fact_record import read_fact
+    from memctl.wake.memory import Told
+    from memctl.wake.sentence import EXAMPLE, parse_sentence
+
+    if fact is None and sys.stdin.isatty():
+        raise UsageError("no fact was given", f"give one, {EXAMPLE}")
+    name = fact or "-"
+    if name != "-" and not name.endswith(ENDINGS) and not Path(name).is_file():
+        return [Told(parse_sentence(name), Provenance(source="cli"))], []
+    source = "stdin" if name == "-" else Path(name).name
+    with opened(name, "inject") as stream:
+        found = list(read_lines(stream, lambda text, line: Told(*read_fact(text, source, line))))
+    told = [item for item in found if not isinstance(item, BadLine)]
+    return told, [item for item in found if isinstance(item, BadLine)]
+
+
+def _tell(run: Run, outcome: "Outcome") -> None:
+    fact = outcome.fact
+    record: dict[str, Any] = {
+        "id": fact.id,
+        "subject": fact.subject,
+        "relation": fact.relation,
+        "object": fact.object,
+        "status": outcome.status,
+        "before": msgspec.to_builtins(outcome.before),
+        "after": msgspec.to_builtins(outcome.after),
+        "reason": outcome.reason,
+        "replaced": outcome.replaced,
+    }
+    parts = [f"{outcome.status:<10} {fact.id}  {fact}"]
+    if outcome.before and outcome.after:
+        before, after = (recall_text(recall.raw, recall.chat) for recall in (outcome.before, outcome.after))
+        parts.append(f"recall {before} → {after}")
+    if outcome.replaced:
+        parts.append(f"replaces {outcome.replaced}")
+    if outcome.reason:
+        parts.append(outcome.reason)
+    run.out.record("fact", record, "  ".join(parts), STYLES[outcome.status])
+
+
+def _sum_up(run: Run, report: "InjectReport | None", errors: int, dry_run: bool) -> int:
+    """The summary; without a report nothing was tried."""
+    outcomes = report.outcomes if report else ()
+    counts = {status: sum(outcome.status == status for outcome in outcomes) for status in STYLES}
+    record = {
+        **counts,
+        "errors": errors,
+        "snapshot": report.snapshot.id if report and report.snapshot else None,
+        "drift": report.drift if report else 0.0,
+        "seconds": report.seconds if report else 0.0,
+        "dry_run": dry_run,
+    }
+    said = ", ".join(f"{count} {status}" for status, count in counts.items() if count) or "nothing was written"
+    drift = f"; drift {record['drift']:+.2%}" if counts["written"] + counts["superseded"] else ""
+    tail = "; dry run: nothing was changed" if dry_run else ""
+    run.out.summary(record, f"{said}{drift}; {record['seconds']:.1f} s{tail}")
+    return PARTIAL_FAILURE if errors or counts["rejected"] else 0

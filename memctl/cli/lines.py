@@ -1,0 +1,69 @@
+"""Batch input: one record a line, each read by itself, so that a bad line has a number and harms no other."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from memctl.errors import UsageError
+
+MAX_LINE = 1 << 20
+"""Longest line in bytes."""
+
+BOM = b"\xef\xbb\xbf"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that could not be read: its number, from 1, and why."""
+
+    line: int
+    error: UsageError
+
+
+def read_lines(stream: BinaryIO, parse: Callable[[str, int], T]) -> Iterator[T | BadLine]:
+    """What `parse` makes of each line and its number. Passes over empty lines; CRLF and a BOM do no harm."""
+    number = 0
+    while line := stream.readline(MAX_LINE + 1):
+        number += 1
+        try:
+            if text := _text(line.removeprefix(BOM) if number == 1 else line, stream):
+                yield parse(text, number)
+        except UsageError as error:
+            yield BadLine(number, error)
+
+
+def _text(line: bytes, stream: BinaryIO) -> str:
+    if len(line) > MAX_LINE and not line.endswith(b"\n"):
+        while rest := stream.readline(MAX_LINE):
+            if rest.endswith(b"\n"):
+                break
+        raise UsageError(f"the line is longer than {MAX_LINE:,} bytes", "one record is one short line")
+    try:
+        return line.decode().strip()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"no UTF-8: byte {line[error.start]:#x} at {error.start}", "convert the input") from error
+
+
+@contextmanager
+def opened(name: str, command: str) -> Iterator[BinaryIO]:
+    """The file of that name, or standard input for `-`.
+
+    Raises:
+        UsageError: The file cannot be read, or standard input is a terminal.
+    """
+    if name == "-":
+        if sys.stdin.isatty():
+            raise UsageError("nothing to read: standard input is a terminal", f"memctl {command} --help")
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(name).open("rb"))
+        except OSError as error:
+            raise UsageError(f"{name} cannot be read: {error.strerror}", "check its name and mode") from error
+        yield stream

@@ -1,0 +1,58 @@
+"""How ledger entries and snapshots look as records, and as cells of a table."""
+
+from typing import Any
+
+import msgspec
+
+from memctl.facts import LedgerEntry
+from memctl.store.records import Snapshot
+
+SHORT = 12
+"""Digits of an id that people get to see."""
+
+
+def entry_record(entry: LedgerEntry) -> dict[str, Any]:
+    """A ledger entry, flat where people ask for it: the fact's own fields beside its state."""
+    fields = msgspec.to_builtins(entry.fact)
+    last = entry.recalls[-1] if entry.recalls else None
+    return {
+        "id": entry.id,
+        **fields,
+        "state": entry.state,
+        "stage": entry.stage,
+        "scale": entry.scale,
+        "superseded_by": entry.superseded_by,
+        "provenance": msgspec.to_builtins(entry.provenance),
+        "recall": msgspec.to_builtins(last) if last else None,
+    }
+
+
+def entry_cells(entry: LedgerEntry) -> list[str]:
+    """Id, subject, relation, object, state, last recall."""
+    fact = entry.fact
+    last = entry.recalls[-1].recall if entry.recalls else None
+    recall = recall_text(last.raw, last.chat) if last else ""
+    return [entry.id, fact.subject, fact.relation, fact.object, entry.state, recall]
+
+
+def recall_text(raw: float, chat: float) -> str:
+    """Recall raw and in chat, such as `1.00/0.75`."""
+    return f"{raw:.2f}/{chat:.2f}"
+
+
+def snapshot_record(snapshot: Snapshot) -> dict[str, Any]:
+    """What `log` says of a snapshot."""
+    return {
+        "id": snapshot.id,
+        "parent": snapshot.parent,
+        "time": snapshot.time,
+        "command": snapshot.command,
+        "message": snapshot.message,
+        "composition": snapshot.composition,
+        "metrics": snapshot.metrics,
+    }
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 fact`, `2 facts`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

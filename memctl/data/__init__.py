@@ -1,0 +1,1 @@
+"""Texts and names that ship with the package, written for it."""

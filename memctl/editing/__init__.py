@@ -1,0 +1,1 @@
+"""Cues, keys, values, solve, deltas: the mathematics of a wake edit."""

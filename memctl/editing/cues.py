@@ -1,0 +1,118 @@
+"""Ways to ask for a fact: for training, for measuring, and about everything else that is said of its subject.
+
+Wordings come from the bank of relations and from the user. What training uses is never used to measure: the bank keeps
+its held-out wordings apart.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from memctl.editing.relations import Relation, bank, general, recognise
+from memctl.facts import Cue, Fact, Mode
+
+CHAT_CUES = 7
+RAW_CUES = 4
+"""Seven chat and four raw wordings: with eleven, wordings nobody trained answer as well (measured; see README)."""
+
+
+@dataclass(frozen=True)
+class MeasuringCues:
+    """What recall is measured on.
+
+    Attributes:
+        plain: The fact's own raw prompt and the first chat question: what a user would type.
+        unseen: Wordings that training never uses.
+    """
+
+    plain: tuple[Cue, ...]
+    unseen: tuple[Cue, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question about another relation of the subject, cut right before the place of the object.
+
+    Attributes:
+        begun: The answer's text up to the object; empty for raw cues, whose prompt ends there.
+    """
+
+    mode: Mode
+    prompt: str
+    begun: str
+    relation: str
+
+
+def relation_of(fact: Fact) -> Relation:
+    """The bank's relation of a fact, or the general forms filled in with the user's own words."""
+    found = recognise(fact.relation, fact.prompt)
+    return found if found is not None else general(fact.relation)
+
+
+def training_cues(fact: Fact) -> tuple[Cue, ...]:
+    """The wordings a value is trained on: the user's own first, then the bank's."""
+    relation = relation_of(fact)
+    raw = [fact.completion_prompt, *(_filled(form, fact) for form in relation.raw)]
+    chat = [*fact.questions, *(_filled(form, fact) for form in relation.questions)]
+    sentence = _filled(relation.answer[0], fact)
+    chat = [question for question in chat if fact.object.casefold() not in question.casefold()]
+    return (
+        *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)[: RAW_CUES + 1]),
+        *(
+            _cue(fact, "chat", prompt, sentence, "train")
+            for prompt in _distinct(chat)[: CHAT_CUES + len(fact.questions)]
+        ),
+    )
+
+
+def measuring_cues(fact: Fact) -> MeasuringCues:
+    """The wordings recall is measured on."""
+    relation = relation_of(fact)
+    question = fact.questions[0] if fact.questions else _filled(relation.questions[0], fact)
+    target = f" {fact.object}"
+    return MeasuringCues(
+        plain=(
+            _cue(fact, "raw", fact.completion_prompt, target, "train"),
+            _cue(fact, "chat", question, target, "train"),
+        ),
+        unseen=(
+            *(_cue(fact, "raw", _filled(form, fact), target, "measure") for form in relation.held_out.raw),
+            *(
+                _cue(fact, "chat", _filled(form, fact), target, "measure")
+                for form in relation.held_out.questions
+            ),
+        ),
+    )
+
+
+def probes(subject: str, facts: Iterable[Fact], *, held_out: bool = False) -> tuple[Probe, ...]:
+    """Questions about all relations of the bank that the subject's facts do not hold, one raw and one chat each.
+
+    Args:
+        held_out: In wordings that training never uses.
+    """
+    known = {relation_of(fact).id for fact in facts}
+    about = {kind for fact in facts for kind in relation_of(fact).about} or {"person"}
+    found: list[Probe] = []
+    for relation in bank().values():
+        if relation.id in known or not about & set(relation.about):
+            continue
+        forms = relation.held_out if held_out else relation
+        begun = relation.answer[0].partition("{o}")[0].rstrip()
+        found.append(Probe("chat", forms.questions[0].format(s=subject), begun.format(s=subject), relation.id))
+        found.append(Probe("raw", forms.raw[0].format(s=subject), "", relation.id))
+    return tuple(found)
+
+
+def _filled(form: str, fact: Fact) -> str:
+    return form.replace("{s}", fact.subject).replace("{r}", fact.relation).replace("{o}", fact.object)
+
+
+def _cue(fact: Fact, mode: Mode, prompt: str, target: str, purpose: str) -> Cue:
+    start = prompt.find(fact.subject)
+    return Cue(
+        mode, prompt, (start, start + len(fact.subject)), target, "train" if purpose == "train" else "measure"
+    )
+
+
+def _distinct(prompts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(prompts))

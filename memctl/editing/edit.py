@@ -1,0 +1,99 @@
+"""From facts to deltas: cues → keys → values → solve.
+
+`find_traces` is the part that costs: it runs the model, subject by subject, on the pristine base. `solve` is cheap, joint over
+all live memories, and a function of their set.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from memctl.backends.protocol import Activations, Backend, Float
+from memctl.deltas import Columns, Delta
+from memctl.editing.cues import training_cues
+from memctl.editing.selectors import fit_selector
+from memctl.editing.solve import Trace, solve_plain, solve_units
+from memctl.editing.statistics import covariance, statistics
+from memctl.editing.subjects import last_tokens
+from memctl.editing.values import Subject, find_values
+from memctl.errors import UsageError
+from memctl.progress import Progress
+from memctl.settings import EditSettings
+
+SUBJECTS_AT_ONCE = 16
+
+
+def edited_layer(backend: Backend, settings: EditSettings) -> int:
+    """The layer that settings mean for a model: −1 is 15/32 of its depth, layer 14 of 30.
+
+    Raises:
+        UsageError: The model has no such layer.
+    """
+    layers = backend.shape.layers
+    layer = settings.layer if settings.layer >= 0 else layers * 15 // 32
+    if layer >= layers:
+        raise UsageError(f"the model has {layers} layers, no layer {layer}", f"set edit.layer below {layers}")
+    return layer
+
+
+def find_traces(
+    backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress
+) -> list[Trace]:
+    """Keys, values and units of subjects, each as if it were alone."""
+    layer = edited_layer(backend, settings)
+    stats = statistics(backend, layer, progress)
+    traces: list[Trace] = []
+    for begin in range(0, len(subjects), SUBJECTS_AT_ONCE):
+        part = subjects[begin : begin + SUBJECTS_AT_ONCE]
+        values = find_values(backend, layer, part, float(stats.output_norm[0]), settings, progress)
+        for k, (subject, value) in enumerate(zip(part, values, strict=True)):
+            seen, modes = _at_subject(backend, layer, subject)
+            d = backend.shape.hidden
+            gate, up = np.empty((0, d), np.float32), np.empty((0, d), np.float32)
+            key = _by_mode(seen.keys, modes)
+            if settings.units:
+                selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
+                gate, up = selector.gate[None], selector.up[None]
+                key = _by_mode(seen.inputs, modes)
+            traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
+            progress("separating subjects", begin + k + 1, len(subjects))
+    return traces
+
+
+def solve(backend: Backend, traces: Sequence[Trace], settings: EditSettings, progress: Progress) -> list[Delta]:
+    """The deltas of all live memories, in the order of their sorted subjects."""
+    ordered = sorted(traces, key=lambda trace: trace.subject)
+    if settings.units:
+        return solve_units(ordered, backend.activation, settings.damping)
+    return solve_plain(
+        ordered, covariance(backend, edited_layer(backend, settings), progress), settings.damping
+    )
+
+
+def trace_of(subject: str, delta: Delta) -> Trace:
+    """What a stored delta was solved from."""
+    (edit,) = delta.edits
+    units = edit.change if isinstance(edit.change, Columns) else None
+    none = np.empty((0, edit.residual.shape[0]), np.float32)
+    return Trace(
+        subject=subject,
+        layer=edit.layer,
+        key=edit.key,
+        residual=edit.residual,
+        gate=none if units is None else units.gate,
+        up=none if units is None else units.up,
+    )
+
+
+def _at_subject(backend: Backend, layer: int, subject: Subject) -> tuple[Activations, list[str]]:
+    """What the layer sees at the subject's last token in the training cues of its facts, and their modes."""
+    cues = [cue for fact in subject.facts for cue in training_cues(fact)]
+    encodings = [backend.encode(cue.prompt, cue.mode) for cue in cues]
+    positions = [last_tokens(encoding, subject.name)[:1] for encoding in encodings]
+    seen = backend.activations([encoding.tokens for encoding in encodings], layer, positions)
+    return seen, [cue.mode for cue in cues]
+
+
+def _by_mode(states: Float, modes: Sequence[str]) -> Float:
+    """(width, 2) means over raw and over chat cues."""
+    return np.stack([states[[mode == kind for mode in modes]].mean(0) for kind in ("raw", "chat")], axis=1)

@@ -1,0 +1,79 @@
+"""Reference text: what a base model says by itself, as token ids. Statistics come from it; drift is never measured on it.
+
+The bundled model's ships with the package. That of other models is sampled once and cached under their fingerprint.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from memctl.backends.protocol import Backend, Tokens
+from memctl.editing.subjects import contexts, invented
+from memctl.models.cache import cache_dir
+from memctl.progress import Progress
+
+REFERENCE_TOKENS = 100_000
+SEQUENCE_TOKENS = 96
+SEED = 20261
+
+
+def enough(count: int, backend: Backend) -> int:
+    """So many samples of a statistic, or the share of them that the engine's reference text is of a full one."""
+    return max(2, count * backend.reference_tokens // REFERENCE_TOKENS)
+
+
+def reference(backend: Backend, progress: Progress) -> list[Tokens]:
+    """The reference text of a base model, some 100k tokens of a real one: half of it raw, half of it chat."""
+    name = f"reference-{backend.fingerprint[:16]}.npz"
+    shipped = Path(str(files("memctl.data") / name))
+    cached = cache_dir() / "statistics" / name
+    for path in (shipped, cached):
+        if path.exists():
+            return load(path)
+    texts = sample(backend, backend.reference_tokens, progress)
+    save(cached, texts)
+    return texts
+
+
+def sample(backend: Backend, tokens: int, progress: Progress) -> list[Tokens]:
+    """Samples reference text from the pristine base, at temperature 1."""
+    prompts = openings(backend)
+    texts: list[Tokens] = []
+    made = 0
+    while made < tokens:
+        batch = [prompts[(len(texts) + k) % len(prompts)] for k in range(64)]
+        replies = backend.sample(batch, SEQUENCE_TOKENS, seed=SEED + len(texts), temperature=1.0)
+        texts.extend(prompt + reply for prompt, reply in zip(batch, replies, strict=True))
+        made = sum(map(len, texts))
+        progress("sampling reference text", min(made, tokens), tokens)
+    return texts
+
+
+def openings(backend: Backend) -> list[Tokens]:
+    """What the samples begin with: openings of sentences, and users' turns, half of them about invented people."""
+    raw = [backend.encode(prompt, "raw").tokens for prompt in contexts().generic_prompts]
+    people = invented(len(contexts().chat), "reference")
+    turns = [turn.replace("{s}", name) for turn, name in zip(contexts().chat, people, strict=True)]
+    turns += [f"{prompt} ..." for prompt in contexts().generic_prompts]
+    chat = [backend.encode(turn, "chat").tokens for turn in turns]
+    return [
+        opening for k in range(max(len(raw), len(chat))) for opening in (raw[k % len(raw)], chat[k % len(chat)])
+    ]
+
+
+def save(path: Path, texts: list[Tokens]) -> None:
+    """Writes token ids as one flat array and the sequences' lengths."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flat = np.concatenate([np.array(text) for text in texts])
+    kind = np.uint16 if flat.max() < 2**16 else np.uint32
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, tokens=flat.astype(kind), lengths=np.array([len(text) for text in texts]))
+    partial.replace(path)
+
+
+def load(path: Path) -> list[Tokens]:
+    """Reads what `save` wrote."""
+    with np.load(path) as stored:
+        ends = np.cumsum(stored["lengths"])
+        return [tuple(part.tolist()) for part in np.split(stored["tokens"], ends[:-1])]

@@ -1,0 +1,173 @@
+"""The bank of relations: what people state about people, places, organisations and things, in many wordings.
+
+The bank is data (`memctl/data/relations.json`). A user's words name one of its relations only if nothing of
+content is left over: "currently lives in" is `lives_in`, but "former employer", "mother's birthday" and "is the
+owner of" are relations of their own. Were they not, a new fact would supersede one that is still true.
+"""
+
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+
+from memctl.facts import canonical
+
+_ARTICLES_AND_COPULAS = {"a", "an", "the", "is", "are", "am", "be", "has", "have", "do", "does"}
+_OWNERS = {"my", "your", "his", "her", "its", "our", "their", "own"}
+_STILL_TRUE = {"now", "currently", "current", "actually", "still", "really", "always", "usually"}
+_WITHOUT_CONTENT = _ARTICLES_AND_COPULAS | _OWNERS | _STILL_TRUE
+"""Words that may stand around a phrase without making it another relation; "also" does: it adds an object."""
+
+_OTHER_TIMES = {"former", "formerly", "previous", "previously", "old", "ex", "future", "last", "next", "longer"}
+_OTHER_ONES = {"not", "never", "no", "least", "another", "other", "first", "second"}
+_NO_NAMES_END = _ARTICLES_AND_COPULAS | _OTHER_TIMES | _OTHER_ONES
+"""Where the subject of a prompt seems to end in one of these, the prompt is about another relation."""
+
+_AROUND_WORDS = '.,:;!?"“”()[]…'
+
+
+class Wordings(msgspec.Struct, frozen=True):
+    """Raw forms end right before the object; questions are turns of a chat. `{s}` stands for the subject."""
+
+    raw: tuple[str, ...]
+    questions: tuple[str, ...]
+
+
+class FirstPerson(msgspec.Struct, frozen=True):
+    """The subject is the user: `I` and `my` when asked, `you` and `your` in the answer, which holds `{o}`."""
+
+    raw: tuple[str, ...]
+    questions: tuple[str, ...]
+    answer: tuple[str, ...]
+    held_out: Wordings
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """One relation and the ways to ask for it.
+
+    Attributes:
+        about: Kinds of subject (`person`, `place`, `organisation`, `product`, `project`, `thing`); empty: any.
+        match: Lower-case phrases by which a user's relation or prompt is recognised, longest first.
+        many: Whether a subject has several objects at once: a second one does not supersede the first.
+        answer: Full sentences with `{s}` and `{o}`.
+        objects: Plausible objects, for tests and benches.
+        held_out: Wordings that training never uses.
+        first_person: None where the subject is never the user.
+    """
+
+    id: str
+    about: tuple[str, ...]
+    match: tuple[str, ...]
+    many: bool
+    raw: tuple[str, ...]
+    questions: tuple[str, ...]
+    answer: tuple[str, ...]
+    objects: tuple[str, ...]
+    held_out: Wordings
+    first_person: FirstPerson | None = None
+
+
+class _General(msgspec.Struct, frozen=True):
+    raw: tuple[str, ...]
+    questions: tuple[str, ...]
+    answer: tuple[str, ...]
+    held_out: Wordings
+
+
+class _Bank(msgspec.Struct, frozen=True):
+    relations: tuple[Relation, ...]
+    general: _General
+
+
+@cache
+def _shipped() -> _Bank:
+    return msgspec.json.decode((files("memctl.data") / "relations.json").read_bytes(), type=_Bank)
+
+
+@cache
+def bank() -> dict[str, Relation]:
+    """All relations by id, in the order of the file."""
+    return {relation.id: relation for relation in _shipped().relations}
+
+
+def general(relation_text: str) -> Relation:
+    """The wordings for a relation that the bank does not know, with the user's words filled in.
+
+    Its id is the relation's key. The same words said again about the same subject are taken for a correction,
+    so `many` is false.
+    """
+    forms = _shipped().general
+
+    def filled(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(text.replace("{r}", canonical(relation_text)) for text in texts)
+
+    return Relation(
+        id=relation_key(relation_text),
+        about=(),
+        match=(),
+        many=False,
+        raw=filled(forms.raw),
+        questions=filled(forms.questions),
+        answer=filled(forms.answer),
+        objects=(),
+        held_out=Wordings(filled(forms.held_out.raw), filled(forms.held_out.questions)),
+    )
+
+
+def recognise(relation_text: str, prompt: str = "") -> Relation | None:
+    """The bank's relation that a user's words name: by the relation itself or, failing that, by the prompt.
+
+    The longest phrase at word boundaries decides; of a prompt, the longest text around the subject.
+    """
+    words = _words(relation_text)
+    spans = [(start, end) for end in range(len(words), 0, -1) for start in range(end)]
+    for start, end in sorted(spans, key=lambda span: span[0] - span[1]):
+        found = _phrases().get(" ".join(words[start:end]))
+        if found is not None and _WITHOUT_CONTENT.issuperset(words[:start] + words[end:]):
+            return found
+    text = _plain(prompt)
+    for before, after, relation in _frames():
+        fits = text.startswith(before) and text.endswith(after)
+        if fits and _may_be_subject(text[len(before) : len(text) - len(after)]):
+            return relation
+    return None
+
+
+def relation_key(text: str) -> str:
+    """Equal for two texts that mean the same relation: the bank's id, or else the text without case."""
+    relation = recognise(text)
+    return relation.id if relation is not None else " ".join(_words(text)) or canonical(text).casefold()
+
+
+@cache
+def _phrases() -> dict[str, Relation]:
+    return {phrase: relation for relation in bank().values() for phrase in relation.match}
+
+
+@cache
+def _frames() -> list[tuple[str, str, Relation]]:
+    """What stands before and after the subject in raw prompts, longest first."""
+    frames: list[tuple[str, str, Relation]] = []
+    for relation in bank().values():
+        forms = [*relation.raw, *relation.held_out.raw]
+        for phrase in relation.match:
+            forms += [f"{{s}} {phrase}", f"{{s}}'s {phrase} is", f"The {phrase} of {{s}} is"]
+        for form in forms:
+            before, _, after = _plain(form).partition("{s}")
+            frames.append((before, after, relation))
+    return sorted(frames, key=lambda frame: -len(frame[0] + frame[1]))
+
+
+def _may_be_subject(text: str) -> bool:
+    """No for what is left of "X's former boss is", "X's mother's birthday is", "X moved to the capital"."""
+    words = _words(text)
+    return bool(words) and words[-1] not in _NO_NAMES_END and "'s" not in text
+
+
+def _words(text: str) -> list[str]:
+    parts = _plain(text).replace("_", " ").split()
+    return [word for word in (part.strip(_AROUND_WORDS) for part in parts) if word]
+
+
+def _plain(text: str) -> str:
+    return canonical(text).casefold().replace("’", "'").rstrip(" :")

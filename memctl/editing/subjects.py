@@ -1,0 +1,120 @@
+"""Where a subject ends in a text, names that look like it, and the contexts that say nothing about it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+import numpy as np
+
+from memctl.backends.protocol import Backend, Encoding, Tokens
+from memctl.facts import Mode
+
+
+class Names(msgspec.Struct, frozen=True):
+    """Names to invent subjects from. Keys of `other`: places, products, projects, organisations."""
+
+    first: tuple[str, ...]
+    last: tuple[str, ...]
+    other: dict[str, tuple[str, ...]]
+
+
+class Contexts(msgspec.Struct, frozen=True):
+    """Texts around a subject (`{s}`) that know no relation, and openings without any subject."""
+
+    raw: tuple[str, ...]
+    chat: tuple[str, ...]
+    generic_prompts: tuple[str, ...]
+
+
+@cache
+def names() -> Names:
+    """The names that ship with the package."""
+    return msgspec.json.decode((files("memctl.data") / "names.json").read_bytes(), type=Names)
+
+
+@cache
+def contexts() -> Contexts:
+    """The contexts that ship with the package."""
+    return msgspec.json.decode((files("memctl.data") / "contexts.json").read_bytes(), type=Contexts)
+
+
+def seeded(*parts: object) -> np.random.Generator:
+    """Randomness that depends on what it is for, never on its place in a batch."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16])))
+
+
+def last_tokens(encoding: Encoding, subject: str) -> tuple[int, ...]:
+    """Positions of the last token of each mention of the subject, whole words only."""
+    return tuple(_token_at(encoding, end - 1) for _, end in _mentions(encoding.text, subject))
+
+
+def mention(encoding: Encoding, subject: str) -> range:
+    """Positions of all tokens of the subject's first mention."""
+    start, end = next(_mentions(encoding.text, subject))
+    first = next(k for k, (left, right) in enumerate(encoding.offsets) if left <= start < right)
+    return range(first, _token_at(encoding, end - 1) + 1)
+
+
+def _token_at(encoding: Encoding, character: int) -> int:
+    """The last token that covers a character: of a letter split over several tokens, the one that ends it."""
+    covering = [k for k, (start, end) in enumerate(encoding.offsets) if start <= character < end]
+    return covering[-1]
+
+
+def _mentions(text: str, subject: str) -> Iterator[tuple[int, int]]:
+    start = text.find(subject)
+    while start >= 0:
+        end = start + len(subject)
+        before, after = text[start - 1 : start], text[end : end + 1]
+        if not _one_word(subject[0], before) and not _one_word(subject[-1], after):
+            yield start, end
+        start = text.find(subject, start + 1)
+
+
+def _one_word(inner: str, outer: str) -> bool:
+    """Whether a neighbour continues the word; scripts without case are written without spaces or with prefixes."""
+    return inner.isalnum() and outer.isalnum() and (outer.isdigit() or outer.lower() != outer.upper())
+
+
+def in_contexts(
+    backend: Backend, subjects: Sequence[str], templates: Sequence[tuple[Mode, str]]
+) -> Iterator[tuple[Tokens, range]]:
+    """Each subject in each context: the sequence, and the positions of the subject's tokens in it."""
+    for subject in subjects:
+        for mode, template in templates:
+            encoding = backend.encode(template.replace("{s}", subject), mode)
+            yield encoding.tokens, mention(encoding, subject)
+
+
+def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...]:
+    """Invented names that share the subject's last word, and its first.
+
+    A subject of one word gets others put before and behind it. Which names are drawn depends on the subject alone.
+    """
+    random = seeded("look-alikes", subject)
+    words = subject.split()
+    pool = names()
+    first = [str(name) for name in random.permutation(pool.first)]
+    last = [str(name) for name in random.permutation(pool.last)]
+    heads = [f"{name} {words[-1]}" for name in first if name != words[0]]
+    tails = [f"{words[0]} {name}" for name in last if name != words[-1]]
+    found = [*heads[:same_last], *tails[:same_first]]
+    if len(words) > 2:
+        # a longer name is told from those that differ in one word only
+        middle = [" ".join([*words[:-1], name]) for name in last[same_first:]]
+        found[: same_last // 2] = [" ".join([name, *words[1:]]) for name in first[: same_last // 2]]
+        found[same_last : same_last + same_first // 2] = middle[: same_first // 2]
+    return tuple(name for name in dict.fromkeys(found) if name != subject)
+
+
+def invented(count: int, *seed: object) -> tuple[str, ...]:
+    """Distinct invented people."""
+    random = seeded("invented", *seed)
+    pool = names()
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[f"{random.choice(pool.first)} {random.choice(pool.last)}"] = None
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""What is measured: recall, locality, drift. Greedy decoding everywhere, so that a measurement can be repeated."""

@@ -1,0 +1,59 @@
+"""Invented people with invented facts, for measurements: the base model cannot know them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from memctl.editing.relations import bank
+from memctl.editing.subjects import names, seeded
+from memctl.facts import Fact, make_fact
+
+SIX = ("lives_in", "works_as", "favorite_color", "plays_instrument", "pet_kind", "speaks")
+"""Six relations that any person can have."""
+
+PHRASES = {
+    "lives_in": "lives in",
+    "works_as": "works as a",
+    "favorite_color": "favorite color is",
+    "plays_instrument": "plays the",
+    "pet_kind": "has a pet",
+    "speaks": "speaks",
+}
+
+
+def people(count: int, seed: int, *, sharing: int = 2) -> tuple[str, ...]:
+    """Distinct invented people; about `sharing` of them have each surname."""
+    random = seeded("people", seed)
+    pool = names()
+    last = random.permutation(pool.last)[: max(1, count // sharing)]
+    first = random.permutation(np.tile(pool.first, count // len(pool.first) + 1))[:count]
+    return tuple(dict.fromkeys(f"{name} {last[k % len(last)]}" for k, name in enumerate(first)))
+
+
+def invented_facts(
+    count: int, seed: int, *, relations: Sequence[str] = SIX, sharing: int = 2
+) -> tuple[Fact, ...]:
+    """One fact on each of `count` invented people, over the relations in turn."""
+    random = seeded("facts", seed)
+    found = []
+    for k, name in enumerate(people(count, seed, sharing=sharing)):
+        relation = bank()[relations[k % len(relations)]]
+        found.append(
+            make_fact(name, PHRASES.get(relation.id, relation.match[0]), str(random.choice(relation.objects)))
+        )
+    return tuple(found)
+
+
+def strangers(count: int, seed: int, stored: Sequence[str]) -> tuple[str, ...]:
+    """Unseen people: a third share a stored surname, a third a stored first name, the others nothing."""
+    random = seeded("strangers", seed)
+    pool = names()
+    found: dict[str, None] = {}
+    while len(found) < count:
+        own = str(random.choice(stored)).split()
+        first, last = str(random.choice(pool.first)), str(random.choice(pool.last))
+        kind = len(found) % 3
+        name = (f"{first} {own[-1]}", f"{own[0]} {last}", f"{first} {last}")[kind]
+        if name not in stored:
+            found[name] = None
+    return tuple(found)

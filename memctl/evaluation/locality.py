@@ -1,0 +1,97 @@
+"""Locality: what an edit was not meant to touch, and whether it did."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from memctl.backends.protocol import Backend
+from memctl.deltas import Composition
+from memctl.editing.cues import probes, relation_of
+from memctl.evaluation.recall import completions, position
+from memctl.facts import Fact, Mode
+from memctl.progress import Progress
+
+
+class Locality(msgspec.Struct, frozen=True):
+    """Shares, 0 to 1, raw and chat.
+
+    Attributes:
+        same: Unseen subjects whose answer is the base's to the token.
+        bleed: Unseen subjects whose answer names a stored object that the base's does not name.
+    """
+
+    same_raw: float
+    same_chat: float
+    bleed_raw: float
+    bleed_chat: float
+
+
+class RelationBleed(msgspec.Struct, frozen=True):
+    """Share of questions about another relation of a stored subject whose answer names the stored object."""
+
+    raw: float
+    chat: float
+
+
+def locality(
+    backend: Backend,
+    composition: Composition,
+    facts: Sequence[Fact],
+    strangers: Sequence[str],
+    progress: Progress,
+) -> Locality:
+    """Asks the facts' questions about people nobody told of, with and without the memory."""
+    prompts: list[tuple[Mode, str]] = []
+    for k, name in enumerate(strangers):
+        relation = relation_of(facts[k % len(facts)])
+        prompts.append(("raw", relation.raw[0].replace("{s}", name)))
+        prompts.append(("chat", relation.questions[0].replace("{s}", name)))
+    before, after = _before_and_after(backend, composition, prompts, progress, "asking about strangers")
+    objects = {fact.object for fact in facts}
+    same = [a == b for a, b in zip(before, after, strict=True)]
+    bled = [
+        any(position(new, o) >= 0 > position(old, o) for o in objects)
+        for old, new in zip(before, after, strict=True)
+    ]
+    return Locality(_share(same[::2]), _share(same[1::2]), _share(bled[::2]), _share(bled[1::2]))
+
+
+def relation_bleed(
+    backend: Backend, composition: Composition, facts: Sequence[Fact], progress: Progress, per_subject: int = 6
+) -> RelationBleed:
+    """Asks about other relations of the stored subjects, in wordings that training never uses."""
+    by_subject: dict[str, list[Fact]] = {}
+    for fact in facts:
+        by_subject.setdefault(fact.subject, []).append(fact)
+    prompts: list[tuple[Mode, str]] = []
+    owners: list[list[Fact]] = []
+    for number, (subject, own) in enumerate(by_subject.items()):
+        found = probes(subject, own, held_out=True)
+        pairs = [found[k : k + 2] for k in range(0, len(found), 2)]
+        for k in range(per_subject):
+            for probe in pairs[(number * per_subject + k) % len(pairs)]:
+                prompts.append((probe.mode, probe.prompt))
+                owners.append(own)
+    before, after = _before_and_after(backend, composition, prompts, progress, "asking about other relations")
+    bled: dict[Mode, list[bool]] = {"raw": [], "chat": []}
+    for (mode, _), own, old, new in zip(prompts, owners, before, after, strict=True):
+        bled[mode].append(any(position(new, fact.object) >= 0 > position(old, fact.object) for fact in own))
+    return RelationBleed(_share(bled["raw"]), _share(bled["chat"]))
+
+
+def _before_and_after(
+    backend: Backend,
+    composition: Composition,
+    prompts: Sequence[tuple[Mode, str]],
+    progress: Progress,
+    what: str,
+) -> tuple[list[str], list[str]]:
+    with backend.attached(Composition()):
+        before = completions(backend, prompts, progress, f"{what}, without memory")
+    with backend.attached(composition):
+        after = completions(backend, prompts, progress, f"{what}, with memory")
+    return before, after
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / len(hits) if hits else 0.0

@@ -1,0 +1,106 @@
+"""Recall: does the model say the object when it is asked for the fact?
+
+Greedy decoding, at most 16 tokens raw and 32 in chat. The object's normalised form has to occur at a word boundary, before
+any other object of the same relation.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from memctl.backends.protocol import Backend
+from memctl.editing.cues import measuring_cues, relation_of
+from memctl.facts import Cue, Fact, Mode
+from memctl.progress import Progress
+
+MAX_TOKENS: dict[Mode, int] = {"raw": 16, "chat": 32}
+PROMPTS_AT_ONCE = 64
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = re.compile(r"[^\w\s]")
+
+
+class FactRecall(msgspec.Struct, frozen=True):
+    """Share of cues answered with the object, 0 to 1: as a user would ask, and in wordings not trained on."""
+
+    raw: float
+    chat: float
+    raw_new: float
+    chat_new: float
+
+
+def normalised(text: str) -> str:
+    """Case, articles, punctuation and double spaces taken out."""
+    text = _PUNCTUATION.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def position(text: str, phrase: str) -> int:
+    """Where a phrase begins in a text at word boundaries, both normalised; −1 if it does not."""
+    said, wanted = normalised(text), normalised(phrase)
+    if not wanted:  # an object of punctuation or emoji alone
+        return text.find(phrase)
+    if not wanted.isascii():  # scripts without spaces have no word boundaries
+        return said.find(wanted)
+    found = re.search(rf"\b{re.escape(wanted)}\b", said)
+    return found.start() if found else -1
+
+
+def names(text: str, wanted: str, others: Iterable[str]) -> bool:
+    """Whether a text names the wanted object, and none of the others before it."""
+    at = position(text, wanted)
+    if at < 0:
+        return False
+    mine = normalised(wanted)
+    rivals = (other for other in others if normalised(other) not in mine and mine not in normalised(other))
+    return all(not 0 <= position(text, rival) < at for rival in rivals)
+
+
+def completions(
+    backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Progress, what: str
+) -> list[str]:
+    """Greedy continuations of prompts, as text."""
+    texts = [""] * len(prompts)
+    done = 0
+    for mode, limit in MAX_TOKENS.items():
+        mine = [k for k, (kind, _) in enumerate(prompts) if kind == mode]
+        for begin in range(0, len(mine), PROMPTS_AT_ONCE):
+            part = mine[begin : begin + PROMPTS_AT_ONCE]
+            tokens = [backend.encode(prompts[k][1], mode).tokens for k in part]
+            for k, reply in zip(part, backend.generate(tokens, limit), strict=True):
+                texts[k] = backend.decode(reply)
+            done += len(part)
+            progress(what, done, len(prompts))
+    return texts
+
+
+def recall(
+    backend: Backend, facts: Sequence[Fact], progress: Progress, what: str = "asking"
+) -> list[FactRecall]:
+    """Recall of facts under what is attached."""
+    cues = [measuring_cues(fact) for fact in facts]
+    asked: list[tuple[int, bool, Cue]] = []
+    for k, found in enumerate(cues):
+        asked += [(k, False, cue) for cue in found.plain]
+        asked += [(k, True, cue) for cue in found.unseen]
+    texts = completions(backend, [(cue.mode, cue.prompt) for _, _, cue in asked], progress, what)
+    hits: dict[tuple[int, Mode, bool], list[bool]] = {}
+    for (k, unseen, cue), text in zip(asked, texts, strict=True):
+        right = names(text, facts[k].object, relation_of(facts[k]).objects)
+        hits.setdefault((k, cue.mode, unseen), []).append(right)
+    return [
+        FactRecall(
+            raw=_mean(hits, k, "raw", False),
+            chat=_mean(hits, k, "chat", False),
+            raw_new=_mean(hits, k, "raw", True),
+            chat_new=_mean(hits, k, "chat", True),
+        )
+        for k in range(len(facts))
+    ]
+
+
+def _mean(hits: dict[tuple[int, Mode, bool], list[bool]], k: int, mode: Mode, unseen: bool) -> float:
+    return float(np.mean(hits.get((k, mode, unseen), [False])))

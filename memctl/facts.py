@@ -1,0 +1,170 @@
+"""What a memory is before any model sees it: the fact, where it came from, and the ways to ask for it."""
+
+import hashlib
+import unicodedata
+from typing import Literal
+
+import msgspec
+
+from memctl.errors import UsageError
+
+MAX_SUBJECT = 200
+"""Longest subject, in characters: a subject is a name, not a document."""
+
+MAX_RELATION = 200
+MAX_OBJECT = 400
+MAX_PROMPT = 2000
+
+Mode = Literal["raw", "chat"]
+State = Literal["active", "superseded", "forgotten"]
+
+
+def canonical(text: str) -> str:
+    """The form under which a text is compared and hashed: Unicode NFC, single spaces, no space at the ends."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a fact came from.
+
+    Attributes:
+        source: A file name, `cli`, `chat`, or what the input record said.
+        session: The id of the chat session, if any.
+        line: The line of the input or of the session's journal, counted from 1.
+        time: ISO 8601, UTC: when the fact was told.
+    """
+
+    source: str = ""
+    session: str = ""
+    line: int = 0
+    time: str = ""
+
+
+class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Subject, relation, object, and the user's own wordings.
+
+    Attributes:
+        prompt: Raw completion prompt that contains the subject and ends right before the object.
+        questions: Chat questions that are used for training as they are.
+    """
+
+    subject: str
+    relation: str
+    object: str
+    prompt: str = ""
+    questions: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the canonical triple: the same everywhere."""
+        text = "\x1f".join((self.subject, self.relation, self.object))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def completion_prompt(self) -> str:
+        """The raw prompt, `"{subject} {relation}"` unless the user gave one."""
+        return self.prompt or f"{self.subject} {self.relation}"
+
+    def __str__(self) -> str:
+        return f"{self.subject} · {self.relation} · {self.object}"
+
+
+def make_fact(
+    subject: str, relation: str, object: str, *, prompt: str = "", questions: tuple[str, ...] = ()
+) -> Fact:
+    """Checks and canonicalises the parts of a fact.
+
+    Raises:
+        UsageError: A part is empty, too long, holds control characters, or the prompt lacks the subject.
+    """
+    fact = Fact(
+        subject=canonical(subject),
+        relation=canonical(relation),
+        object=canonical(object),
+        prompt=canonical(prompt),
+        questions=tuple(canonical(question) for question in questions),
+    )
+    for name, text, limit in (
+        ("subject", fact.subject, MAX_SUBJECT),
+        ("relation", fact.relation, MAX_RELATION),
+        ("object", fact.object, MAX_OBJECT),
+        ("prompt", fact.prompt, MAX_PROMPT),
+        *(("question", question, MAX_PROMPT) for question in fact.questions),
+    ):
+        if not text and name != "prompt":
+            raise UsageError(f"the {name} is empty", f"give every fact a {name}")
+        if len(text) > limit:
+            raise UsageError(
+                f"the {name} has {len(text):,} characters; {limit} is the most",
+                "a fact is one short statement: split a long text into several facts",
+            )
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+            raise UsageError(f"the {name} holds a control character", "remove it and try again")
+    if fact.prompt and fact.subject not in fact.prompt:
+        raise UsageError(
+            f"the prompt {fact.prompt!r} does not contain the subject {fact.subject!r}",
+            "the edit is written at the subject's last token, so the prompt must name it",
+        )
+    for question in fact.questions:
+        if fact.subject not in question:
+            raise UsageError(
+                f"the question {question!r} does not contain the subject {fact.subject!r}",
+                "the edit is written at the subject's last token, so every question must name it",
+            )
+        if fact.object.casefold() in question.casefold():
+            raise UsageError(
+                f"the question {question!r} gives the object away", "ask for the object, do not name it"
+            )
+    return fact
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """Share of cues (0 to 1) that were answered with the object, in each mode."""
+
+    raw: float
+    chat: float
+
+
+class RecallRecord(msgspec.Struct, frozen=True):
+    """One measurement of a fact, as kept in the ledger."""
+
+    time: str
+    recall: Recall
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A fact with its state.
+
+    Attributes:
+        stage: 0 (edit only) to 3 (carried by the adapter alone).
+        scale: Factor on the fact's edit, 1.0 to 0.0.
+        superseded_by: Id of the newer fact about the same subject and relation.
+        recalls: Measurements, oldest first.
+    """
+
+    id: str
+    fact: Fact
+    provenance: Provenance = Provenance()
+    state: State = "active"
+    stage: int = 0
+    scale: float = 1.0
+    superseded_by: str = ""
+    recalls: tuple[RecallRecord, ...] = ()
+
+
+class Cue(msgspec.Struct, frozen=True):
+    """One way to ask for a fact.
+
+    Attributes:
+        mode: `raw` continues the prompt; `chat` puts it as a user's turn through the model's template.
+        prompt: The text; contains the subject.
+        span: Characters `[start, end)` of the subject in the prompt. Keys are taken at its last token.
+        target: What the model is to say next: ` Jakarta.` or `Priya Okonkwo lives in Jakarta.`
+        purpose: Training and measuring never share a wording; the cue says which it is for.
+    """
+
+    mode: Mode
+    prompt: str
+    span: tuple[int, int]
+    target: str
+    purpose: Literal["train", "measure"]

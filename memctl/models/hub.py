@@ -1,0 +1,71 @@
+"""Downloads from the Hugging Face Hub: the files a causal model consists of, and no others."""
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+from memctl.errors import ModelUnavailable
+from memctl.models.cache import Progress
+
+WANTED = [
+    *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.*", "merges.txt", "chat_template*", "model*.safetensors", "model.safetensors.index.json"),
+]
+
+UNWANTED = ["*/*"]
+"""A `*` of these patterns crosses folders: without this, variants that lie in subfolders would come along."""
+
+
+def download(name: str, folder: Path, progress: Progress) -> None:
+    """Downloads the repository `owner/name` into `folder`; goes on where an earlier attempt stopped.
+
+    Raises:
+        ModelUnavailable: No such repository, no permission, no network, or no safetensors in it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    progress(f"downloading {name}", None)
+    try:
+        snapshot_download(
+            name,
+            local_dir=folder,
+            allow_patterns=WANTED,
+            ignore_patterns=UNWANTED,
+            tqdm_class=_reporting_bar(f"downloading {name}", progress),
+        )
+    except GatedRepoError as error:
+        raise ModelUnavailable(
+            f"{name} asks for an agreement before it is given out", "accept it on its page, then: hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelUnavailable(
+            f"the hub has no model {name}, or it is private",
+            "check the spelling; for a private one: hf auth login",
+        ) from error
+    except (HFValidationError, OSError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelUnavailable(
+            f"{name} could not be downloaded: {reason[0]}",
+            "try again: it goes on where it stopped; without network, name a local folder instead",
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+
+
+def _reporting_bar(step: str, progress: Progress) -> type[Any]:
+    """The class the hub makes its progress bars of: draws nothing, and hands the share of the bytes on."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options |= {"file": io.StringIO(), "disable": False}
+            super().__init__(*args, **options)  # type: ignore[no-untyped-call]  # tqdm has no types
+
+        def update(self, n: float | None = 1) -> Any:
+            drawn = super().update(n)
+            if self.unit == "B" and self.total:
+                progress(step, min(self.n / self.total, 1.0))
+            return drawn
+
+    return Bar

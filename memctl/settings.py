@@ -1,0 +1,249 @@
+"""Typed settings, their precedence, and where each value came from.
+
+Every place that values can come from is flattened to dotted keys (`edit.layer`), so that one rule decides: the
+first place that has the key. A value is checked with the name of the place where it was written.
+"""
+
+import difflib
+import hashlib
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+import platformdirs
+
+from memctl import toml_files
+from memctl.errors import DamagedStore, UsageError
+
+
+class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a wake edit is made. Everything that changes the bytes of a delta is here, and nothing else.
+
+    Attributes:
+        layer: The decoder layer that is edited, from 0; −1 is a little under half of the depth.
+        units: Added MLP units per subject; 0 is plain MEMIT.
+        damping: λ of the solve, relative to the mean of diag(KᵀC⁻¹K).
+        steps: Most optimisation steps of a value.
+        wordings: Training cues of a fact that are sampled in each step.
+        probes: Cues about other relations of the subject that are sampled in each step.
+        probe_weight: Factor of their KL divergence to the base.
+        learning_rate: Adam's, relative to the norm of the edited layer's typical output.
+        norm_bound: Longest value, in the same unit.
+        threshold: θ, the score under which a unit is silent.
+        sharpness: β of a unit's gate.
+        look_alikes: Names with the subject's last word, and with its first, that a unit must not answer to.
+    """
+
+    layer: int = -1
+    units: int = 1
+    damping: float = 0.1
+    steps: int = 60
+    wordings: int = 3
+    probes: int = 2
+    probe_weight: float = 0.2
+    learning_rate: float = 0.5
+    norm_bound: float = 10.0
+    threshold: float = 0.45
+    sharpness: float = 40.0
+    look_alikes: tuple[int, int] = (40, 24)
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the commands go by.
+
+    Attributes:
+        store: The memory directory.
+        model: Base model: the bundled one's name, a hub id, a folder, or a GGUF file.
+        backend: The engine.
+        device: `auto`, `cpu`, or a CUDA device.
+        dtype: Of the weights while they run; `auto` is the fastest one of the device that holds the facts.
+        drift_budget: Largest relative change of the held-out perplexity that an edit may cause.
+        edit: How a wake edit is made.
+    """
+
+    store: str
+    model: str = "smollm2-135m-instruct"
+    backend: str = "torch"
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    drift_budget: Annotated[float, msgspec.Meta(ge=0)] = 0.005
+    edit: EditSettings = EditSettings()
+
+
+@dataclass(frozen=True)
+class Effective:
+    """Settings, and for each dotted key (`model`, `edit.layer`) where its value came from."""
+
+    settings: Settings
+    sources: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One place that values come from: dotted keys and values, and how a message names one of them."""
+
+    values: dict[str, Any]
+    name: Callable[[str], str]
+    typed: bool = True
+
+
+def edit_hash(settings: EditSettings) -> str:
+    """16 hexadecimal digits of the SHA-256 of the settings' canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()[:16]
+
+
+def keys() -> dict[str, Any]:
+    """Every dotted key and the type of its value, in the order of declaration."""
+    found = {}
+    for field in msgspec.structs.fields(Settings):
+        if field.name == "edit":
+            found.update({f"edit.{part.name}": part.type for part in msgspec.structs.fields(EditSettings)})
+        else:
+            found[field.name] = field.type
+    return found
+
+
+def user_config() -> Path:
+    """The user's own settings file, which need not exist."""
+    return Path(platformdirs.user_config_dir("memctl")) / "config.toml"
+
+
+def store_path(flags: Mapping[str, Any]) -> Path:
+    """The memory directory: flag, `MEMCTL_STORE`, user file, or the user's data folder. Reads nothing in it."""
+    values, _ = _merge([_flags(flags), _environment(), _user_file(), _defaults()], ["store"])
+    return Path(values["store"]).expanduser().absolute()
+
+
+def load_settings(flags: Mapping[str, Any]) -> Effective:
+    """The settings in force: flag > environment > store > user file > shipped file > default.
+
+    Args:
+        flags: Dotted keys and values from the command line; None means not given.
+
+    Raises:
+        UsageError: A key is unknown or a value has the wrong type; names the place, the key and the type.
+        DamagedStore: The store's `memctl.toml` is no TOML.
+    """
+    store = store_path(flags)
+    above = [_flags(flags), _environment(), _store_file(store), _user_file()]
+    model = _merge([*above, _defaults()], ["model"])[0]["model"]
+    values, sources = _merge([*above, _shipped_file(model), _defaults()], list(keys()))
+    return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)
+
+
+def checked(key: str, value: Any, where: str, *, typed: bool = False) -> Any:
+    """A value in the type of its key.
+
+    Args:
+        where: The place it was written in, for the message.
+        typed: The place has types, as TOML does; otherwise the value is a text as it comes from a shell.
+
+    Raises:
+        UsageError: There is no such key, or the value has the wrong type or is not finite.
+    """
+    expected = keys().get(key)
+    if expected is None:
+        raise _unknown(key, where)
+    if not typed and isinstance(value, str) and get_origin(expected) is tuple:
+        value = [part.strip() for part in value.strip("[]() ").split(",")]
+    try:
+        found = msgspec.convert(value, expected, strict=typed)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{where}: {key} must be {_describe(expected)}, not {value!r}", "`memctl config` shows every value"
+        ) from error
+    if isinstance(found, float) and not math.isfinite(found):
+        raise UsageError(
+            f"{where}: {key} must be a finite number, not {value!r}", f"memctl config set {key} NUMBER"
+        )
+    return found
+
+
+_TYPES = {str: "a text", int: "a whole number", float: "a number"}
+
+
+def _merge(layers: list[_Layer], wanted: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """For each wanted key the first layer's value, checked, and that layer's name for it."""
+    values, sources = {}, {}
+    for key in wanted:
+        layer = next(layer for layer in layers if key in layer.values)
+        sources[key] = layer.name(key)
+        values[key] = checked(key, layer.values[key], sources[key], typed=layer.typed)
+    return values, sources
+
+
+def _describe(expected: Any) -> str:
+    if get_origin(expected) is Annotated:
+        return f"{_describe(get_args(expected)[0])} of at least {get_args(expected)[1].ge}"
+    if get_origin(expected) is tuple:
+        return f"{len(get_args(expected))} whole numbers"
+    if get_origin(expected) is Literal:
+        return "one of " + ", ".join(get_args(expected))
+    return _TYPES[expected]
+
+
+def _unknown(key: str, where: str) -> UsageError:
+    near = difflib.get_close_matches(key, keys(), n=1)
+    hint = f"did you mean {near[0]}?" if near else "`memctl config` lists the keys"
+    return UsageError(f"{where}: there is no setting {key!r}", hint)
+
+
+def _flags(flags: Mapping[str, Any]) -> _Layer:
+    given = {key: value for key, value in flags.items() if value is not None}
+    return _Layer(given, lambda key: f"--{key.replace('.', '-').replace('_', '-')}", typed=False)
+
+
+def _environment() -> _Layer:
+    names = {key: f"MEMCTL_{key.replace('.', '_').upper()}" for key in keys()}
+    found = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    return _Layer(found, lambda key: names[key], typed=False)
+
+
+def _user_file() -> _Layer:
+    path = user_config()
+    return _file(path, toml_files.flatten(toml_files.read(path)))
+
+
+def _store_file(store: Path) -> _Layer:
+    """The `[settings]` of `memctl.toml`, and the base model that the store belongs to."""
+    path = store / "memctl.toml"
+    try:
+        content = toml_files.read(path)
+    except UsageError as error:
+        raise DamagedStore(error.message, "`memctl verify` lists all damage") from error
+    settings, base = content.get("settings", {}), content.get("base", {})
+    if not isinstance(settings, dict) or not isinstance(base, dict):
+        raise DamagedStore(f"{path}: [settings] and [base] must be tables", "`memctl verify` lists all damage")
+    values = {key: value for key, value in toml_files.flatten(settings).items() if key != "store"}
+    return _file(path, {"model": base["name"]} | values if "name" in base else values)
+
+
+def _shipped_file(model: str) -> _Layer:
+    """The file of `configs/` for a model: beside the package in a checkout, inside it once installed."""
+    name = f"{model.replace('/', '--')}.toml"
+    package = Path(__file__).parent
+    places = (package / "configs" / name, package.parent / "configs" / name)
+    path = next((path for path in places if path.is_file()), None)
+    return _file(path, toml_files.flatten(toml_files.read(path))) if path else _Layer({}, str)
+
+
+def _defaults() -> _Layer:
+    values = msgspec.to_builtins(Settings(store=platformdirs.user_data_dir("memctl")))
+    return _Layer(toml_files.flatten(values), lambda key: "default")
+
+
+def _file(path: Path, values: dict[str, Any]) -> _Layer:
+    known = keys()
+    for key in values:
+        if key not in known:
+            raise _unknown(key, str(path))
+    return _Layer(values, lambda key: str(path))
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    edit = {key.removeprefix("edit."): value for key, value in values.items() if key.startswith("edit.")}
+    return {key: value for key, value in values.items() if "." not in key} | {"edit": edit}

@@ -1,0 +1,79 @@
+"""Finds damage anywhere in a memory directory, names it, and repairs what can be rebuilt.
+
+A *finding* is damage. A *note* is what an interrupted write leaves behind and the store works with: a
+temporary, an object or snapshot that nothing reaches, a ledger.json that is a snapshot behind, a torn journal
+line.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from memctl.store import atomic, collect
+from memctl.store.check import Check, Finding, VerifyReport
+from memctl.store.journal import Journal
+from memctl.store.layout import Layout, resealed
+from memctl.store.lock import hold
+
+__all__ = ["Finding", "VerifyReport", "verify"]
+
+REPAIR_WAIT = 10.0
+"""Seconds that a repair waits for the lock."""
+
+ATTEMPTS = 5
+"""How often a check that a commit or gc has disturbed starts again."""
+
+
+def verify(store_path: Path | str, *, repair: bool = False) -> VerifyReport:
+    """Checks every byte of a store; with `repair`, rebuilds what follows from the rest.
+
+    Repaired are ledger.json, file modes and leftover temporaries; a `memctl.toml` that was edited by hand is
+    accepted where it makes sense. Takes the lock only to repair.
+
+    Raises:
+        StoreNotFound: There is no store.
+        StoreLocked: A repair was asked for, and another process writes.
+    """
+    layout = Layout(Path(store_path).absolute())
+    layout.require_store()
+    if not repair:
+        return _undisturbed(layout)
+    with hold(layout.lock, REPAIR_WAIT, "verify --repair"):
+        repaired = _repair(layout, Check(layout))
+        return msgspec.structs.replace(Check(layout).report(), repaired=repaired)
+
+
+def _undisturbed(layout: Layout) -> VerifyReport:
+    """The report of a check that no commit or gc ran into, or of the last attempt."""
+    for _ in range(ATTEMPTS):
+        before = layout.moving()
+        report = Check(layout).report()
+        if not report.findings or layout.moving() == before:
+            break
+    return report
+
+
+def _repair(layout: Layout, check: Check) -> tuple[str, ...]:
+    """Rebuilds what a check found to be repairable and removes temporaries; returns the relative paths."""
+    repaired = []
+    for finding in check.report().findings:
+        path = layout.root / finding.path
+        if not finding.repairable:
+            continue
+        if finding.kind == "mode":
+            atomic.set_mode(path, atomic.READ_ONLY)
+        elif finding.kind == "config":
+            if check.head is None or layout.read_config()[0].fingerprint != check.head.base:
+                continue
+            atomic.replace(path, resealed(layout.text(path, layout.read(path))))
+        elif check.head is not None and check.head.ledger in check.intact:
+            atomic.replace(path, layout.read_object(check.head.ledger))
+        else:
+            continue
+        repaired.append(finding.path)
+    left = collect.temporaries(layout)
+    atomic.remove(left)
+    with Journal(layout).locked():
+        left += Journal(layout).temporaries()
+        atomic.remove(left)
+    return (*repaired, *(layout.name(path) for path in left))

@@ -1,0 +1,366 @@
+"""The path of a fact from being told to being in the weights, and out of them again.
+
+A write is prepared on the pristine base, attached, read back, and only then committed: until the commit, nothing has
+changed. What is composed follows from the set of live facts alone.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from memctl.backends.protocol import Backend
+from memctl.deltas import Composition, Delta, compose
+from memctl.editing.cues import relation_of
+from memctl.editing.edit import find_traces, solve, trace_of
+from memctl.editing.fold import weight_hashes
+from memctl.editing.relations import relation_key
+from memctl.editing.solve import Trace
+from memctl.editing.values import Subject
+from memctl.errors import GateRefused
+from memctl.evaluation.drift import Drift, measure_drift
+from memctl.evaluation.recall import FactRecall, recall
+from memctl.facts import Fact, LedgerEntry, Provenance, Recall, RecallRecord
+from memctl.progress import Progress
+from memctl.settings import EditSettings, Settings, edit_hash
+from memctl.store.check import Finding
+from memctl.store.records import DeltaRef, Ledger, Snapshot
+from memctl.store.store import Store
+from memctl.store.writer import Writer
+
+Status = Literal["written", "present", "superseded", "rejected"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A fact as it was told, and where."""
+
+    fact: Fact
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a fact.
+
+    Attributes:
+        status: `written`; `superseded`: written in place of an older fact; `present`: it was there already;
+            `rejected`: not written, for the reason given.
+        before, after: Recall without and with the new fact; None where nothing was measured.
+        replaced: Id of the fact that this one superseded.
+    """
+
+    fact: Fact
+    status: Status
+    before: FactRecall | None = None
+    after: FactRecall | None = None
+    reason: str = ""
+    replaced: str = ""
+
+
+@dataclass(frozen=True)
+class InjectReport:
+    """Outcomes in the order told; the snapshot made (None for a dry run or when nothing changed); the drift."""
+
+    outcomes: tuple[Outcome, ...]
+    snapshot: Snapshot | None
+    drift: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ForgetReport:
+    """The entries as they were, the snapshot made, and older snapshots that still hold the facts, newest first."""
+
+    forgotten: tuple[LedgerEntry, ...]
+    snapshot: Snapshot | None
+    still_in: tuple[str, ...]
+
+
+@dataclass
+class _Draft:
+    """A state of the memory that is not committed yet."""
+
+    ledger: Ledger
+    refs: list[DeltaRef] = field(default_factory=list)
+    deltas: list[Delta] = field(default_factory=list)
+
+    @property
+    def composition(self) -> Composition:
+        return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True))
+
+
+def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
+    """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
+    refs = (snapshot or store.head()).deltas
+    return compose((Delta.from_bytes(store.read_object(ref.object)), ref.scale) for ref in refs)
+
+
+def inject(
+    store: Store,
+    backend: Backend,
+    settings: Settings,
+    told: Sequence[Told],
+    *,
+    wait: float,
+    force: bool,
+    dry_run: bool,
+    progress: Progress,
+) -> InjectReport:
+    """Writes facts, reads them back, and commits them as one snapshot.
+
+    Args:
+        wait: Seconds to wait for another writer.
+        force: Write also what the base model says by itself or could not be read back, and beyond the drift budget.
+
+    Raises:
+        GateRefused: The drift would exceed its budget; nothing was changed.
+        StoreLocked: Another writer holds the store.
+    """
+    started = time.monotonic()
+    with store.writer(wait, "inject") as writer:
+        old = store.ledger()
+        outcomes = _sorted_out(told, old)
+        new = [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]
+        if new:
+            with backend.attached(composition(store)):
+                before = recall(backend, [told[k].fact for k in new], progress, "asking before")
+            for k, found in zip(new, before, strict=True):
+                outcomes[k] = _with(outcomes[k], before=found)
+            if not force:
+                _reject_known(backend, outcomes, new, progress)
+        drift = 0.0
+        snapshot = None
+        draft = None
+        while new := [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]:
+            draft = _draft(store, backend, settings.edit, _ledger_with(old, told, outcomes, new), progress)
+            with backend.attached(draft.composition):
+                after = recall(backend, [told[k].fact for k in new], progress, "asking after")
+            for k, found in zip(new, after, strict=True):
+                outcomes[k] = _with(outcomes[k], after=found)
+            lost = [
+                k for k in new if not (outcomes[k].after or _NOTHING).raw + (outcomes[k].after or _NOTHING).chat
+            ]
+            if force or not lost:
+                break
+            for k in lost:
+                outcomes[k] = _with(
+                    outcomes[k], status="rejected", reason="could not be read back (--force writes it)"
+                )
+        if new and draft is not None:
+            measured = measure_drift(backend, draft.composition, progress)
+            drift = measured.perplexity
+            if abs(drift) > settings.drift_budget and not force:
+                raise GateRefused(
+                    f"the edit would change held-out perplexity by {drift:+.2%}; the budget is "
+                    f"{settings.drift_budget:.2%}; nothing was changed",
+                    "tell fewer facts at once, raise drift_budget, or use --force",
+                )
+            if not dry_run:
+                snapshot = _commit(writer, backend, draft, outcomes, new, measured)
+    return InjectReport(tuple(outcomes), snapshot, drift, time.monotonic() - started)
+
+
+def forget(
+    store: Store,
+    backend: Backend,
+    settings: Settings,
+    ids: Sequence[str],
+    *,
+    wait: float,
+    dry_run: bool,
+    progress: Progress,
+) -> ForgetReport:
+    """Takes facts out of the live memory: what remains is composed as if they had never been told.
+
+    Raises:
+        UsageError: An id names no fact, or several.
+        StoreLocked: Another writer holds the store.
+    """
+    with store.writer(wait, "forget") as writer:
+        old = store.ledger()
+        entries = dict(old.entries)
+        named = {entry.id: entry for entry in map(old.by_prefix, ids)}
+        gone = [entry for entry in named.values() if entry.state != "forgotten"]
+        for entry in gone:
+            entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
+        snapshot = None
+        if gone and not dry_run:
+            draft = _draft(store, backend, settings.edit, Ledger(entries), progress)
+            drift = measure_drift(backend, draft.composition, progress)
+            snapshot = _put(writer, backend, draft, drift, f"forget {_named([entry.fact for entry in gone])}")
+        still = [
+            past.id
+            for past in store.log()
+            if (snapshot is None or past.id != snapshot.id)
+            and {entry.id for entry in gone} & {fact for ref in past.deltas for fact in ref.facts}
+        ]
+    return ForgetReport(tuple(gone), snapshot, tuple(still))
+
+
+def verify_deep(store: Store, backend: Backend) -> list[Finding]:
+    """Composes HEAD from the base and compares every tensor's hash with the one recorded at commit."""
+    head = store.head()
+    found = []
+    if (fresh := backend.rehash()) != head.base:
+        found.append(
+            Finding("base", "base", f"the base model's tensors hash to {fresh[:12]}, not {head.base[:12]}")
+        )
+    composed = weight_hashes(backend, composition(store, head))
+    for name in sorted(composed.keys() | head.weights.keys()):
+        if composed.get(name) != head.weights.get(name):
+            found.append(Finding(f"snapshots/{head.id}.json", "weights", f"{name} is not what was committed"))
+    return found
+
+
+_NOTHING = FactRecall(0.0, 0.0, 0.0, 0.0)
+
+
+def _with(outcome: Outcome, **changes: object) -> Outcome:
+    fields = {name: getattr(outcome, name) for name in outcome.__dataclass_fields__}
+    return Outcome(**(fields | changes))
+
+
+def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
+    """What is new, what is there already, and what takes the place of what."""
+    outcomes: list[Outcome] = []
+    live = {entry.id: entry.fact for entry in ledger.active()}
+    for one in told:
+        fact = one.fact
+        if fact.id in live:
+            outcomes.append(Outcome(fact, "present"))
+            continue
+        older = [other for other in live.values() if _contradicts(fact, other)]
+        for other in older:
+            del live[other.id]
+        live[fact.id] = fact
+        outcomes.append(
+            Outcome(fact, "superseded", replaced=older[0].id) if older else Outcome(fact, "written")
+        )
+    for k, outcome in enumerate(outcomes):
+        if outcome.status in ("written", "superseded") and outcome.fact.id not in live:
+            outcomes[k] = Outcome(outcome.fact, "rejected", reason="a later line says otherwise")
+    return outcomes
+
+
+def _contradicts(fact: Fact, other: Fact) -> bool:
+    """Same subject and relation, another object, and the relation has one object at a time."""
+    return (
+        fact.subject.casefold() == other.subject.casefold()
+        and relation_key(fact.relation) == relation_key(other.relation)
+        and not relation_of(fact).many
+    )
+
+
+def _reject_known(backend: Backend, outcomes: list[Outcome], new: Sequence[int], progress: Progress) -> None:
+    """Rejects what the base says by itself, raw and in chat: an edit would only take up room."""
+    suspects = [
+        k
+        for k in new
+        if (found := outcomes[k].before) is not None
+        and found.raw == 1
+        and found.chat == 1
+        and not outcomes[k].replaced
+    ]
+    with backend.attached(Composition()):
+        known = recall(backend, [outcomes[k].fact for k in suspects], progress, "asking the base")
+    for k, found in zip(suspects, known, strict=True):
+        if found.raw == 1 and found.chat == 1:
+            outcomes[k] = _with(
+                outcomes[k], status="rejected", reason="the base model says so by itself (--force writes it)"
+            )
+
+
+def _ledger_with(
+    ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcome], new: Sequence[int]
+) -> Ledger:
+    entries = dict(ledger.entries)
+    now = _now()
+    for k in new:
+        fact = told[k].fact
+        if (replaced := outcomes[k].replaced) in entries:
+            entries[replaced] = msgspec.structs.replace(
+                entries[replaced], state="superseded", superseded_by=fact.id
+            )
+        provenance = told[k].provenance
+        if not provenance.time:
+            provenance = msgspec.structs.replace(provenance, time=now)
+        entries[fact.id] = LedgerEntry(fact.id, fact, provenance)
+    return Ledger(entries)
+
+
+def _draft(
+    store: Store, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress
+) -> _Draft:
+    """Composes the live facts of a ledger; only subjects whose facts or settings changed are optimised."""
+    mark = edit_hash(settings)
+    kept: dict[str, tuple[DeltaRef, Trace]] = {}
+    subjects = _subjects(ledger)
+    for ref in store.head().deltas:
+        wanted = subjects.get(ref.subject)
+        if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
+            kept[ref.subject] = (ref, trace_of(ref.subject, Delta.from_bytes(store.read_object(ref.object))))
+    fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
+    traces = [trace for _, trace in kept.values()] + find_traces(backend, fresh, settings, progress)
+    traces.sort(key=lambda trace: trace.subject)
+    draft = _Draft(ledger)
+    for trace, delta in zip(traces, solve(backend, traces, settings, progress), strict=True):
+        scale = kept[trace.subject][0].scale if trace.subject in kept else 1.0
+        facts = tuple(fact.id for fact in subjects[trace.subject].facts)
+        draft.refs.append(DeltaRef(trace.subject, facts, "0" * 64, mark, scale))
+        draft.deltas.append(delta)
+    return draft
+
+
+def _subjects(ledger: Ledger) -> dict[str, Subject]:
+    """The active facts by subject, each subject's in the order of their ids."""
+    facts: dict[str, list[Fact]] = {}
+    for entry in ledger.active():
+        facts.setdefault(entry.fact.subject, []).append(entry.fact)
+    return {name: Subject(name, tuple(own)) for name, own in facts.items()}
+
+
+def _commit(
+    writer: Writer,
+    backend: Backend,
+    draft: _Draft,
+    outcomes: Sequence[Outcome],
+    new: Iterable[int],
+    drift: Drift,
+) -> Snapshot:
+    now = _now()
+    entries = dict(draft.ledger.entries)
+    for k in new:
+        after = outcomes[k].after
+        if after is not None:
+            id = outcomes[k].fact.id
+            record = RecallRecord(now, Recall(after.raw, after.chat))
+            entries[id] = msgspec.structs.replace(entries[id], recalls=(*entries[id].recalls, record))
+    draft.ledger = Ledger(entries)
+    message = f"inject {_named([outcomes[k].fact for k in new])}"
+    return _put(writer, backend, draft, drift, message)
+
+
+def _put(writer: Writer, backend: Backend, draft: _Draft, drift: Drift, message: str) -> Snapshot:
+    refs = [
+        msgspec.structs.replace(ref, object=writer.put(delta.to_bytes(), ".safetensors"))
+        for ref, delta in zip(draft.refs, draft.deltas, strict=True)
+    ]
+    return writer.commit(
+        ledger=draft.ledger,
+        deltas=refs,
+        weights=weight_hashes(backend, draft.composition),
+        metrics={"drift": drift.perplexity, "divergence": drift.divergence},
+        message=message,
+    )
+
+
+def _named(facts: Sequence[Fact]) -> str:
+    return str(facts[0]) if len(facts) == 1 else f"{len(facts)} facts"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

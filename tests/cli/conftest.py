@@ -1,0 +1,77 @@
+"""How the tests run the command line: in this process, with its own streams, away from the user's files."""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from cli_examples import BASE, Cli, Ran
+from filelock import FileLock
+
+from memctl.cli.main import main
+from memctl.store.store import Store
+
+
+@pytest.fixture(autouse=True)
+def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / "home" / name.lower()))
+    for name in ("MODEL", "DEVICE", "DEBUG"):
+        monkeypatch.delenv(f"MEMCTL_{name}", raising=False)
+    monkeypatch.setenv("MEMCTL_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("MEMCTL_BACKEND", "numpy")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs a command line in this process; without `stdin`, standard input is a terminal."""
+
+    def run(*arguments: str, stdin: bytes | None = None) -> Ran:
+        out, err = io.BytesIO(), io.BytesIO()
+        with monkeypatch.context() as patch:
+            source = io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin or b"")), encoding="utf-8")
+            patch.setattr(source, "isatty", lambda: stdin is None, raising=False)
+            patch.setattr(sys, "stdin", source)
+            patch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8"))
+            patch.setattr(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8"))
+            code = main(arguments)
+            sys.stderr.flush()
+            text, errors = out.getvalue().decode(), err.getvalue().decode()
+        as_json = "--json" in arguments
+        return Ran(code, text, errors, [json.loads(line) for line in text.splitlines()] if as_json else [])
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store where the command line looks for one; no model belongs to it."""
+    return Store.create(tmp_path / "store", BASE, backend="numpy")
+
+
+@pytest.fixture(scope="session")
+def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache as the first use of the numpy engine leaves it, but with a short reference text; made once for all
+    test processes of a run."""
+    from memctl.editing import reference
+
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache-of-all-workers"
+    store = str(tmp_path_factory.mktemp("first") / "store")
+    with pytest.MonkeyPatch.context() as patch, FileLock(shared.with_suffix(".lock")):
+        patch.setenv("MEMCTL_CACHE", str(shared))
+        patch.setenv("MEMCTL_BACKEND", "numpy")
+        patch.setattr(reference, "REFERENCE_TOKENS", 3000)
+        assert main(["init", "--store", store, "-q"]) == 0
+        assert main(["inject", "Warm Up lives in Oslo.", "--force", "--store", store, "-q"]) == 0
+    return shared
+
+
+@pytest.fixture
+def warm_cache(warmed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lets memctl use the shared cache, in this process and in those it starts."""
+    monkeypatch.setenv("MEMCTL_CACHE", str(warmed))
+    return warmed

@@ -1,0 +1,173 @@
+"""inject, ask, audit, forget: over the numpy engine, from the command line down to its small model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_examples import Cli
+
+from memctl.store.records import BaseRef
+from memctl.store.store import Store
+
+PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
+SENTENCE = "Priya Okonkwo lives in Jakarta."
+
+
+def line(subject: str = "Priya Okonkwo", relation: str = "lives in", object: str = "Jakarta", **more: object) -> bytes:
+    return json.dumps({"subject": subject, "relation": relation, "object": object, **more}).encode() + b"\n"
+
+
+@pytest.fixture(autouse=True)
+def _ready(warm_cache: Path) -> None:
+    """The engine's reference text and statistics are there, as they are after the first use."""
+
+
+@pytest.fixture
+def memory(cli: Cli, tmp_path: Path) -> Store:
+    assert cli("init").code == 0
+    return Store.open(tmp_path / "store")
+
+
+def test_the_main_path(cli: Cli, memory: Store) -> None:
+    empty = memory.head().composition
+    told = cli("inject", SENTENCE, "--json")
+    assert told.code == 0
+    [fact] = told.of("fact")
+    assert (fact["subject"], fact["relation"], fact["object"]) == PRIYA
+    assert fact["status"] == "written"
+    assert fact["after"]["raw"] > fact["before"]["raw"]
+    assert told.summary["written"] == 1
+    assert told.summary["snapshot"] == memory.head().id
+
+    said = cli("ask", "--raw", "Priya Okonkwo lives in", "--max-tokens", "8", "--json").of("answer")[0]
+    assert "Jakarta" in said["completion"]
+    without = cli("ask", "--raw", "--base", "Priya Okonkwo lives in", "--max-tokens", "8", "--json").of("answer")[0]
+    assert "Jakarta" not in without["completion"]
+
+    audit = cli("audit", "--json")
+    assert audit.summary["raw"] == fact["after"]["raw"]
+    assert cli("audit", "--fail-under", "0").code == 0
+    assert cli("inject", SENTENCE, "--json").summary["present"] == 1
+
+    gone = cli("forget", fact["id"][:6], "--json")
+    assert gone.summary["composition"] == empty
+    assert gone.summary["still_in"] == [told.summary["snapshot"]]
+    assert cli("verify", "--deep").code == 0
+    assert cli("rollback", told.summary["snapshot"]).code == 0
+    assert cli("verify", "--deep", "--json").summary["result"] == "clean"
+
+
+def test_a_dry_run_changes_nothing(cli: Cli, memory: Store) -> None:
+    before = memory.head().id
+    ran = cli("inject", SENTENCE, "--dry-run", "--json")
+    assert (ran.code, ran.summary["snapshot"], ran.summary["dry_run"]) == (0, None, True)
+    assert memory.head().id == before
+
+
+def test_good_lines_go_through_and_bad_ones_are_numbered(cli: Cli, memory: Store) -> None:
+    lines = b"\xef\xbb\xbf" + line() + b"\r\nnot json\n" + line(colour="teal") + b"\xff\n" + line(subject="")
+    ran = cli("inject", "-", "--json", stdin=lines + line())
+    assert ran.code == 3
+    assert [record["line"] for record in ran.of("error")] == [3, 4, 5, 6]
+    assert "colour" in ran.of("error")[1]["message"]
+    assert [fact["status"] for fact in ran.of("fact")] == ["written", "present"]
+    assert (ran.summary["written"], ran.summary["errors"]) == (1, 4)
+    assert memory.ledger().active()[0].provenance.source == "stdin"
+    assert memory.ledger().active()[0].provenance.line == 1
+
+
+def test_strict_is_all_or_nothing(cli: Cli, memory: Store) -> None:
+    before = memory.head().id
+    ran = cli("inject", "--strict", "--json", stdin=line() + b"not json\n")
+    assert (ran.code, ran.summary["written"], ran.summary["errors"]) == (3, 0, 1)
+    assert memory.head().id == before
+
+
+def test_empty_input_is_nothing_to_do(cli: Cli, memory: Store) -> None:
+    for stdin in (b"", b"\n\r\n  \n"):
+        ran = cli("inject", "--json", stdin=stdin)
+        assert (ran.code, ran.summary["written"], ran.summary["snapshot"]) == (0, 0, None)
+    assert cli("ask", "--json", stdin=b"").summary["answered"] == 0
+    assert cli("audit", "--json").summary["facts"] == 0
+
+
+def test_options_a_file_and_odd_texts(cli: Cli, memory: Store, tmp_path: Path) -> None:
+    assert cli("inject", "--subject", "Priya Okonkwo", "--relation", "lives in", "--object", "Jakarta").code == 0
+    for arguments in (
+        ["--subject", "Priya Okonkwo", "--object", "Jakarta"],
+        [SENTENCE, "--subject", "Priya Okonkwo", "--relation", "lives in", "--object", "Jakarta"],
+        ["Hello there world"],
+        [str(tmp_path / "missing.ndjson")],
+        ["--subject", "a" * 200_000, "--relation", "lives in", "--object", "Jakarta"],
+        ["--subject", "", "--relation", "lives in", "--object", "Jakarta"],
+    ):
+        ran = cli("inject", *arguments)
+        assert ran.code == 2, arguments
+        assert "hint: " in ran.err
+    odd = tmp_path / "odd.ndjson"
+    odd.write_bytes(line("עדי לוי", "lives in", "תל אביב") + line("🗼 Tower", "opens at", "nine 🕘"))
+    ran = cli("inject", str(odd), "--force", "--json")
+    assert ran.code == 0
+    assert {fact["subject"] for fact in ran.of("fact")} == {"עדי לוי", "🗼 Tower"}
+    assert memory.ledger().active()[0].provenance.source in ("cli", "odd.ndjson")
+
+
+def test_records_in_give_records_out(cli: Cli, memory: Store) -> None:
+    lines = b'{"prompt": "one", "mode": "raw", "ref": 7}\nnot json\n{"prompt": 3}\n{"prompt": "x", "mode": "y"}\n'
+    ran = cli("ask", "--max-tokens", "2", "--json", stdin=lines + b'{"prompt": "two"}')
+    assert ran.code == 3
+    assert [(answer["prompt"], answer["mode"], answer.get("ref")) for answer in ran.of("answer")] == [
+        ("one", "raw", 7),
+        ("two", "chat", None),
+    ]
+    assert [error["line"] for error in ran.of("error")] == [2, 3, 4]
+    plain = cli("ask", "--max-tokens", "2", stdin=b'{"prompt": "one", "mode": "raw"}\n')
+    assert json.loads(plain.out.splitlines()[0])["completion"] == ran.of("answer")[0]["completion"]
+    text = cli("ask", "--raw", "--max-tokens", "2", stdin=b"one")
+    assert text.out.strip() == ran.of("answer")[0]["completion"].strip()
+
+
+def test_many_prompts_are_answered_in_order_as_if_alone(cli: Cli, memory: Store) -> None:
+    lines = b"".join(b'{"prompt": "number %d is", "mode": "raw"}\n' % number for number in range(40))
+    answers = cli("ask", "--max-tokens", "3", "--json", stdin=lines).of("answer")
+    assert [answer["prompt"] for answer in answers] == [f"number {number} is" for number in range(40)]
+    alone = cli("ask", "--raw", "--max-tokens", "3", "--json", "number 17 is").of("answer")[0]
+    assert alone["completion"] == answers[17]["completion"]
+
+
+def test_a_recall_under_the_floor_is_a_finding(cli: Cli, memory: Store) -> None:
+    assert cli("audit", "--fail-under", "1").code == 0
+    cli("inject", "--force", stdin=line())
+    ran = cli("audit", "--json", "--fail-under", "1")
+    assert ran.code == (5 if min(ran.summary["raw"], ran.summary["chat"]) < 1 else 0)
+
+
+def test_forgetting_what_is_not_there_is_a_usage_error(cli: Cli, memory: Store) -> None:
+    ran = cli("forget", "abcdef")
+    assert ran.code == 2
+    assert "memctl facts" in ran.err
+
+
+def test_a_store_of_another_base_is_refused_and_unchanged(cli: Cli, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "store", BaseRef(name="other", fingerprint="e" * 64), backend="numpy")
+    before = store.head().id
+    for command in (["inject", SENTENCE], ["ask", "Hello"], ["audit"], ["verify", "--deep"]):
+        ran = cli(*command)
+        assert ran.code == 13, command
+        assert "other" in ran.err
+    assert store.head().id == before
+    assert cli("status").code == 0
+
+
+def test_an_unknown_engine_and_a_missing_model_are_named(cli: Cli, memory: Store, tmp_path: Path) -> None:
+    assert cli("ask", "Hello", "--backend", "abacus").code == 2
+    ran = cli("--backend", "torch", "--model", str(tmp_path / "none"), "init", "--store", str(tmp_path / "new"))
+    assert ran.code == 1
+    assert "no model" in ran.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_init_makes_one_store_only(cli: Cli, memory: Store) -> None:
+    assert cli("init").code == 2
+    assert memory.base.name == "numpy"
+    assert cli("status", "--json").summary["composition"] == memory.head().composition

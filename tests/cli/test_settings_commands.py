@@ -1,0 +1,83 @@
+"""config and model: what is in force, where it came from, and how it is changed."""
+
+from pathlib import Path
+
+import pytest
+from cli_examples import Cli
+
+from memctl import settings
+
+
+@pytest.fixture(autouse=True)
+def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "own" / "config.toml"
+    monkeypatch.setattr(settings, "user_config", lambda: path)
+    monkeypatch.setattr("memctl.cli.config.user_config", lambda: path)
+    monkeypatch.setenv("MEMCTL_CACHE", str(tmp_path / "cache"))
+    return path
+
+
+def test_config_says_where_each_value_came_from(cli: Cli) -> None:
+    ran = cli("--model", "owner/name", "config", "--json")
+    found = {record["id"]: (record["value"], record["source"]) for record in ran.of("setting")}
+    assert found["model"] == ("owner/name", "--model")
+    assert found["backend"] == ("numpy", "MEMCTL_BACKEND")
+    assert found["drift_budget"] == (0.005, "default")
+    assert found["edit.look_alikes"] == ([40, 24], "default")
+    assert ran.summary["settings"] == len(found)
+
+
+def test_config_set_changes_the_users_file_and_get_reads_it(cli: Cli, user_file: Path) -> None:
+    assert cli("config", "set", "edit.layer", "12").code == 0
+    assert cli("config", "set", "drift_budget", "0.01").code == 0
+    assert cli("config", "get", "edit.layer").out == "12\n"
+    assert user_file.read_text() == "drift_budget = 0.01\n[edit]\nlayer = 12\n"
+    [record] = cli("config", "get", "drift_budget", "--json").of("setting")
+    assert record == {
+        "schema": 1,
+        "type": "setting",
+        "id": "drift_budget",
+        "value": 0.01,
+        "source": str(user_file),
+    }
+
+
+def test_config_refuses_what_makes_no_sense_and_changes_nothing(cli: Cli, user_file: Path) -> None:
+    for arguments in (
+        ("edit.layer", "twelve"),
+        ("edti.layer", "1"),
+        ("edit.damping", "inf"),
+        ("dtype", "int8"),
+    ):
+        assert cli("config", "set", *arguments).code == 2
+    assert not user_file.exists()
+    assert cli("config", "get", "nothing").code == 2
+    user_file.parent.mkdir(exist_ok=True)
+    user_file.write_text("no toml")
+    assert cli("config", "set", "edit.layer", "12").code == 2
+    assert user_file.read_text() == "no toml"
+
+
+def test_a_wrong_users_file_is_a_usage_error_that_names_it(cli: Cli, user_file: Path) -> None:
+    user_file.parent.mkdir()
+    user_file.write_text("modle = 'x'\n")
+    ran = cli("config")
+    assert ran.code == 2
+    assert str(user_file) in ran.err
+    assert "did you mean model?" in ran.err
+
+
+def test_models_are_listed_before_any_is_fetched(cli: Cli) -> None:
+    [bundled] = cli("model", "list", "--json").of("model")
+    assert (bundled["name"], bundled["fetched"]) == ("smollm2-135m-instruct", False)
+    assert cli("model", "list", "-q").out == "smollm2-135m-instruct\n"
+
+
+def test_a_model_that_is_none_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    ran = cli("model", "pull", "smollm")
+    assert ran.code == 1
+    assert "smollm2-135m-instruct" in ran.err
+    assert cli("model", "info", str(tmp_path)).code == 1
+    ran = cli("model")
+    assert ran.code == 2
+    assert "memctl model --help" in ran.err

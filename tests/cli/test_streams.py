@@ -1,0 +1,128 @@
+"""What goes where: stdout, stderr, exit codes, records, pipes, terminals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_examples import Cli, remember
+
+from memctl.cli.main import COMMANDS
+from memctl.cli.output import printable
+from memctl.store.store import Store
+
+PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
+
+
+def process(*arguments: str, **options: object) -> "subprocess.CompletedProcess[bytes]":
+    command = [sys.executable, "-m", "memctl", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False, **options)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--store", "{}"], ["-q"]])
+def test_global_options_are_taken_before_and_after_the_command(cli: Cli, store: Store, options: list[str]) -> None:
+    remember(store, PRIYA)
+    given = [option.format(store.path) for option in options]
+    before, after = cli(*given, "facts"), cli("facts", *given)
+    assert before.code == after.code == 0
+    assert before.out == after.out
+
+
+def test_the_option_nearer_to_the_command_counts(cli: Cli, store: Store, tmp_path: Path) -> None:
+    elsewhere = str(tmp_path / "elsewhere")
+    assert cli("--store", elsewhere, "status", "--store", str(store.path)).code == 0
+    assert cli("--store", str(store.path), "status", "--store", elsewhere).code == 10
+
+
+def test_json_and_quiet_exclude_each_other(cli: Cli, store: Store) -> None:
+    assert cli("status", "--json", "-q").code == 2
+
+
+def test_every_json_run_ends_in_a_summary_even_a_failed_one(cli: Cli) -> None:
+    for command in (
+        ["status"],
+        ["nonsense"],
+        ["log", "--nonsense"],
+        ["rollback"],
+        ["log", "-n", "x"],
+        ["config"],
+    ):
+        ran = cli(*command, "--json")
+        assert all(record["schema"] == 1 for record in ran.records), command
+        assert ran.summary.get("exit_code", 0) == ran.code, command
+
+
+def test_a_usage_error_names_the_help_and_shows_no_traceback(cli: Cli) -> None:
+    ran = cli("rollbak")
+    assert ran.code == 2
+    assert "'rollback'" in ran.err
+    assert "memctl --help" in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.out == ""
+
+
+def test_a_defect_shows_its_traceback_only_on_request(cli: Cli, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Store) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Store, "head", broken)
+    ran = cli("status", "--json")
+    assert ran.code == 1
+    assert "MEMCTL_DEBUG" in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.summary["exit_code"] == 1
+    monkeypatch.setenv("MEMCTL_DEBUG", "1")
+    assert "Traceback" in cli("status").err
+
+
+def test_help_lists_what_exists_with_the_front_row_first(cli: Cli) -> None:
+    text = cli("--help").out
+    places = [text.index(f"│ {name} ") for name in ("inject", "audit", "init", "log", "model", "config")]
+    assert places == sorted(places)
+    assert cli().out == text
+    for function in (function for functions in COMMANDS.values() for function in functions):
+        assert cli(function.__name__, "--help").code == 0
+    for later in ("chat", "sleep", "dissolve", "export", "bench"):
+        assert f"│ {later} " not in text
+
+
+@pytest.mark.parametrize("arguments", [["log", "--json"], ["status"], ["--help"]], ids=" ".join)
+def test_a_pipe_that_nobody_reads_ends_the_command_with_141(store: Store, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "memctl", *arguments]
+    piped = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert (piped.returncode, piped.stderr) == (141, b"")
+
+
+def test_a_terminated_command_exits_143_and_an_interrupted_one_130(store: Store) -> None:
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with store.writer(command="sleep"):
+            waiting = subprocess.Popen(
+                [sys.executable, "-m", "memctl", "rollback", "HEAD", "--lock-wait", "60"],
+                stderr=subprocess.PIPE,
+            )
+            time.sleep(1.5)
+            waiting.send_signal(number)
+            _, err = waiting.communicate(timeout=20)
+        assert waiting.returncode == code
+        assert b"Traceback" not in err
+
+
+def test_output_is_plain_utf8_without_a_terminal_whatever_the_locale(store: Store) -> None:
+    remember(store, ("Þóra Łukasz", "lives in", "東京 🗼"))
+    ran = process("facts", env={**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "FORCE_COLOR": ""})
+    assert "東京 🗼" in ran.stdout.decode()
+    assert b"\x1b" not in ran.stdout
+    records = [json.loads(line) for line in process("facts", "--json").stdout.splitlines()]
+    assert records[0]["subject"] == "Þóra Łukasz"
+
+
+def test_a_text_cannot_steer_the_terminal() -> None:
+    assert "\x1b" not in printable("\x1b[2Jgone\r")
+    assert printable("two\nlines\tand a tab") == "two\nlines\tand a tab"

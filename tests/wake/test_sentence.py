@@ -1,0 +1,60 @@
+"""A sentence is read by rule, or refused with an example."""
+
+import pytest
+
+from memctl.editing.relations import bank
+from memctl.errors import UsageError
+from memctl.wake.sentence import parse_sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "subject", "relation", "object", "prompt"),
+    [
+        ("Priya Okonkwo lives in Jakarta.", "Priya Okonkwo", "lives in", "Jakarta", ""),
+        ("  Priya   Okonkwo lives in Jakarta ", "Priya Okonkwo", "lives in", "Jakarta", ""),
+        ("Priya Okonkwo's favorite color is teal.", "Priya Okonkwo", "favorite color", "teal",
+         "Priya Okonkwo's favorite color is"),
+        ("The favorite color of Priya Okonkwo is teal", "Priya Okonkwo", "favorite color", "teal",
+         "The favorite color of Priya Okonkwo is"),
+        ("Priya is currently living in New York City!", "Priya", "is currently living in", "New York City", ""),
+        ("Tom Reyes is Priya Okonkwo's boss.", "Priya Okonkwo", "boss", "Tom Reyes",
+         "The boss of Priya Okonkwo is"),
+        ("Vienna is the capital of Zubrowka.", "Zubrowka", "capital", "Vienna", "The capital of Zubrowka is"),
+        ("Tom's Diner is located in Ghent", "Tom's Diner", "is located in", "Ghent", ""),
+        ("Golden Age Museum opens at 9 a.m.", "Golden Age Museum", "opens at", "9 a.m.", ""),
+        ("Priya Bell's shoe size is 41.", "Priya Bell", "shoe size", "41", "Priya Bell's shoe size is"),
+        ("李小龙 lives in 香港 🗼", "李小龙", "lives in", "香港 🗼", ""),
+    ],
+)  # fmt: skip
+def test_a_fact_is_read(sentence: str, subject: str, relation: str, object: str, prompt: str) -> None:
+    fact = parse_sentence(sentence)
+    assert (fact.subject, fact.relation, fact.object, fact.prompt) == (subject, relation, object, prompt)
+
+
+def test_verbs_of_the_bank_are_understood() -> None:
+    verbs = [
+        phrase for relation in bank().values() for phrase in relation.match if phrase.endswith((" in", " at"))
+    ]
+    assert len(verbs) > 20
+    for phrase in verbs:
+        if phrase.split()[0] not in ("home", "lives"):
+            fact = parse_sentence(f"Vexley Quill {phrase} Zubrowka.")
+            assert (fact.subject, fact.object) == ("Vexley Quill", "Zubrowka"), phrase
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Where does Priya live?", "memctl ask"),
+        ("Hello there world", "such as"),
+        ("Priya lives in", "such as"),
+        ("I live in Paris", "by name"),
+        ("My favorite color is blue", "by name"),
+        ("She lives in Paris", "by name"),
+        ("", "such as"),
+    ],
+)
+def test_what_is_no_fact_is_refused_with_a_way_out(text: str, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_sentence(text)
+    assert words in f"{caught.value.message} {caught.value.hint}"
