@@ -10,11 +10,7 @@ from memctl.editing.reference import REFERENCE_TOKENS, sample, save
 from memctl.models.source import fetch, find
 
 backend = TorchBackend(fetch(find("bundled")))
-texts = sample(
-    backend, REFERENCE_TOKENS, lambda what, done, total: print(f"{what}: {done:,}/{total:,}", end="\r")
-)
+texts = sample(backend, REFERENCE_TOKENS, lambda what, done, total: print(f"{what}: {done:,}/{total:,}", end="\r"))
 target = Path(__file__).parent.parent / "memctl" / "data" / f"reference-{backend.fingerprint[:16]}.npz"
 save(target, texts)
-print(
-    f"\n{sum(map(len, texts)):,} tokens in {len(texts):,} sequences → {target.name}, {target.stat().st_size:,} bytes"
-)
+print(f"\n{sum(map(len, texts)):,} tokens in {len(texts):,} sequences → {target.name}, {target.stat().st_size:,} bytes")

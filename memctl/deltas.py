@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from memctl.errors import DamagedStore, NonFinite
@@ -85,7 +86,7 @@ class Delta:
             tensors = load(data)
             layers = sorted({int(name.split(".")[0]) for name in tensors})
             edits = tuple(_edit_from(tensors, layer) for layer in layers)
-        except (ValueError, KeyError, IndexError) as error:
+        except (SafetensorError, ValueError, KeyError, IndexError) as error:
             raise DamagedStore(f"an object is no delta: {error}", "memctl verify") from error
         for name, tensor in tensors.items():
             if not np.isfinite(tensor).all():
@@ -95,9 +96,7 @@ class Delta:
 
 def _edit_from(tensors: dict[str, Array], layer: int) -> Edit:
     part = {name.split(".")[1]: tensor for name, tensor in tensors.items() if name.startswith(f"{layer}.")}
-    change = (
-        Columns(part["gate"], part["up"], part["down"]) if "gate" in part else LowRank(part["U"], part["V"])
-    )
+    change = Columns(part["gate"], part["up"], part["down"]) if "gate" in part else LowRank(part["U"], part["V"])
     return Edit(layer, change, part["key"], part["residual"])
 
 

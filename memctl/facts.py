@@ -69,9 +69,7 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.subject} · {self.relation} · {self.object}"
 
 
-def make_fact(
-    subject: str, relation: str, object: str, *, prompt: str = "", questions: tuple[str, ...] = ()
-) -> Fact:
+def make_fact(subject: str, relation: str, object: str, *, prompt: str = "", questions: tuple[str, ...] = ()) -> Fact:
     """Checks and canonicalises the parts of a fact.
 
     Raises:
@@ -112,9 +110,7 @@ def make_fact(
                 "the edit is written at the subject's last token, so every question must name it",
             )
         if fact.object.casefold() in question.casefold():
-            raise UsageError(
-                f"the question {question!r} gives the object away", "ask for the object, do not name it"
-            )
+            raise UsageError(f"the question {question!r} gives the object away", "ask for the object, do not name it")
     return fact
 
 

@@ -43,12 +43,12 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     damping: float = 0.1
     steps: int = 60
     wordings: int = 3
-    probes: int = 2
+    probes: int = 1
     probe_weight: float = 0.2
-    learning_rate: float = 0.5
+    learning_rate: float = 0.8
     norm_bound: float = 10.0
-    threshold: float = 0.45
-    sharpness: float = 40.0
+    threshold: float = 0.55
+    sharpness: float = 80.0
     look_alikes: tuple[int, int] = (40, 24)
 
 
@@ -157,9 +157,7 @@ def checked(key: str, value: Any, where: str, *, typed: bool = False) -> Any:
             f"{where}: {key} must be {_describe(expected)}, not {value!r}", "`memctl config` shows every value"
         ) from error
     if isinstance(found, float) and not math.isfinite(found):
-        raise UsageError(
-            f"{where}: {key} must be a finite number, not {value!r}", f"memctl config set {key} NUMBER"
-        )
+        raise UsageError(f"{where}: {key} must be a finite number, not {value!r}", f"memctl config set {key} NUMBER")
     return found
 
 

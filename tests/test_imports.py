@@ -60,9 +60,7 @@ def test_click_is_never_imported() -> None:
     """Typer carries its own copy; another one would be a second set of exceptions and contexts."""
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            assert not (
-                isinstance(node, ast.Import) and any(a.name.split(".")[0] == "click" for a in node.names)
-            )
+            assert not (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "click" for a in node.names))
             assert not (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "click")
 
 
@@ -77,9 +75,7 @@ def loaded_by(arguments: list[str], tmp_path: Path) -> set[str]:
     )
     environment = {"HOME": str(tmp_path), "MEMCTL_STORE": str(tmp_path / "store"), "PATH": "/usr/bin:/bin"}
     environment["PYTHONPATH"] = str(PACKAGE.parent)
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     return set(ran.stderr.split())
 
@@ -106,7 +102,5 @@ def test_the_package_itself_loads_nothing_heavy() -> None:
     code = "import memctl, memctl.store.store, memctl.facts, memctl.settings, memctl.models.source, sys\n"
     code += f"print({sorted(HEAVY)!r} and set({sorted(HEAVY)!r}) & set(sys.modules))"
     environment = {"PYTHONPATH": str(PACKAGE.parent)}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"

@@ -22,9 +22,7 @@ def user_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_each_place_overrides_the_ones_below(
-    user_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_place_overrides_the_ones_below(user_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def layer() -> tuple[int, str]:
         found = load_settings({"store": str(tmp_path / "store"), **flags})
         return found.settings.edit.layer, found.sources["edit.layer"]

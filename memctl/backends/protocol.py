@@ -136,9 +136,7 @@ class Backend(Protocol):
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special tokens left out."""
 
-    def activations(
-        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]
-    ) -> Activations:
+    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
         """What the MLP of a layer of the pristine base sees at the positions of each sequence, in order.
 
         What the sequences of one call have in common at the start is run once.

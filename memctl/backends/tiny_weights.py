@@ -108,7 +108,7 @@ def _lower_layer(draw: np.random.Generator, index: int) -> Layer:
         return gain * draw.standard_normal((rows, columns))
 
     output = matrix(CONTEXT, inner, 1.5 / np.sqrt(inner)) * np.repeat(np.maximum(0.8**DISTANCES, 0.3), HEAD)
-    down = matrix(CONTEXT, m, 1 / np.sqrt(m))
+    down = matrix(CONTEXT, m, 0.2 / np.sqrt(m))
     recent = np.repeat((DISTANCES <= 2) & (index == 0), HEAD)
     output[:RECENT] *= 1.6 * recent
     output[RECENT:] *= ~recent
@@ -131,8 +131,10 @@ def _last_layer(draw: np.random.Generator, constant: Real) -> Layer:
 
     def matrix(rows: int, recent: float, older: float, written: float) -> Real:
         """A gain for each part of what is read."""
-        gains = np.repeat([recent, older, written], [RECENT, CONTEXT - RECENT, WRITTEN])
-        return gains / np.sqrt(d) * draw.standard_normal((rows, d))
+        gains: Real = np.repeat([recent, older, written], [RECENT, CONTEXT - RECENT, WRITTEN])
+        drawn: Real = gains * draw.standard_normal((rows, d))
+        drawn /= np.sqrt(d)
+        return drawn
 
     # Every query is the same and asks for one direction among those that edits write.
     query, key = np.zeros((HEADS * HEAD, d)), np.zeros((HEADS * HEAD, d))

@@ -32,6 +32,9 @@ from memctl.models.structure import mlp_layout
 TOKENS_AT_ONCE = 2048
 """Size of a batch of texts, in tokens with padding: fills the machine, fits a laptop."""
 
+SHARED_FROM = 4
+"""Tokens that sequences have to share at the start for it to be worth running them once."""
+
 CONTINUED_AT_ONCE = 16_384
 """The same for continuations, whose cost is in their number of steps."""
 
@@ -57,14 +60,16 @@ class TorchBackend:
 
     Args:
         folder: Where `config.json`, the tokenizer and the safetensors lie.
-        device: `cpu`, `cuda`, `cuda:1`.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`: CUDA where there is a device.
         dtype: `float32`, `bfloat16`, `float16`, or `auto` (see `best_dtype`).
     """
 
     name = "torch"
     reference_tokens = 100_000
 
-    def __init__(self, folder: Path, *, device: str = "cpu", dtype: str = "auto") -> None:
+    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise UsageError("this machine has no CUDA device", "use --device cpu")
         quiet: Any = transformers_logging
@@ -136,32 +141,42 @@ class TorchBackend:
     # Inner states of the pristine base
 
     @torch.inference_mode()
-    def activations(
-        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]
-    ) -> Activations:
-        part = self.layout.layers[layer]
-        inputs: list[Float] = [np.empty(0, np.float32)] * len(sequences)
-        keys = list(inputs)
+    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
+        found: list[tuple[Float, Float]] = [(np.empty(0, np.float32),) * 2] * len(sequences)
         with self.attached(Composition()):
-            shared, prefix = self._shared_prefix(sequences, min(map(min, positions)))
-            for batch in _batches([len(sequence) - shared for sequence in sequences], TOKENS_AT_ONCE):
-                ids = _padded([sequences[index][shared:] for index in batch]).to(self.device)
-                cache = cache_of(expanded(prefix, len(batch))) if shared else None
-                seen = inputs_of(
-                    (part.mlp, part.down),
-                    lambda ids=ids, cache=cache: self.model.base_model(
-                        input_ids=ids, past_key_values=cache, use_cache=cache is not None
-                    ),
-                )
-                for row, index in enumerate(batch):
-                    at = torch.tensor([position - shared for position in positions[index]], device=self.device)
-                    inputs[index], keys[index] = (_numpy(states[row, at]) for states in seen)
-        return Activations(np.concatenate(inputs), np.concatenate(keys))
+            for family in _families(sequences, positions):
+                self._activations_of(family, sequences, layer, positions, found)
+        return Activations(*(np.concatenate(states) for states in zip(*found, strict=True)))
+
+    def _activations_of(
+        self,
+        family: Sequence[int],
+        sequences: Sequence[Tokens],
+        layer: int,
+        positions: Sequence[Sequence[int]],
+        found: list[tuple[Float, Float]],
+    ) -> None:
+        """Fills in what the layer's MLP sees in some of the sequences."""
+        part = self.layout.layers[layer]
+        shared, prefix = self._shared_prefix([sequences[k] for k in family], min(min(positions[k]) for k in family))
+        for batch in _batches([len(sequences[k]) - shared for k in family], TOKENS_AT_ONCE):
+            members = [family[k] for k in batch]
+            ids = _padded([sequences[k][shared:] for k in members]).to(self.device)
+            cache = cache_of(expanded(prefix, len(members))) if shared else None
+            seen = inputs_of(
+                (part.mlp, part.down),
+                lambda ids=ids, cache=cache: self.model.base_model(
+                    input_ids=ids, past_key_values=cache, use_cache=cache is not None
+                ),
+            )
+            for row, k in enumerate(members):
+                at = torch.tensor([position - shared for position in positions[k]], device=self.device)
+                found[k] = (_numpy(seen[0][row, at]), _numpy(seen[1][row, at]))
 
     def _shared_prefix(self, sequences: Sequence[Tokens], limit: int) -> tuple[int, Any]:
-        """Length of what all sequences begin with, and its attention keys and values; worth it from 4 tokens on."""
+        """Length of what all sequences begin with, and its attention keys and values."""
         shared = common_prefix(sequences, limit) if len(sequences) > 1 else 0
-        if shared < 4:
+        if shared < SHARED_FROM:
             return 0, []
         cache = DynamicCache()
         ids = torch.tensor([sequences[0][:shared]], device=self.device)
@@ -356,6 +371,16 @@ class TorchBackend:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def _families(sequences: Sequence[Tokens], positions: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of sequences that begin with the same tokens, as those of a chat template do; all others together."""
+    alike: dict[Tokens, list[int]] = {}
+    for index, (sequence, wanted) in enumerate(zip(sequences, positions, strict=True)):
+        alike.setdefault(sequence[: min(SHARED_FROM, min(wanted))], []).append(index)
+    large = [family for head, family in alike.items() if len(head) == SHARED_FROM and len(family) > 1]
+    rest = sorted(set(range(len(sequences))).difference(*large))
+    return [*large, rest] if rest else large
+
+
 def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
     """Indices in batches of like lengths, each of at most so many tokens with padding."""
     batches: list[list[int]] = []
@@ -370,9 +395,7 @@ def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
 def _padded(sequences: Sequence[Sequence[int]], left: bool = False) -> Tensor:
     width = max(map(len, sequences))
     rows = [
-        [0] * (width - len(sequence)) + list(sequence)
-        if left
-        else list(sequence) + [0] * (width - len(sequence))
+        [0] * (width - len(sequence)) + list(sequence) if left else list(sequence) + [0] * (width - len(sequence))
         for sequence in sequences
     ]
     return torch.tensor(rows, dtype=torch.long)

@@ -47,9 +47,7 @@ def from_layer(layers: nn.ModuleList, start: int) -> Iterator[None]:
 def stack_of(model: nn.Module, block: nn.Module) -> nn.ModuleList:
     """The list that holds a decoder layer."""
     return next(
-        module
-        for module in model.modules()
-        if isinstance(module, nn.ModuleList) and any(child is block for child in module)
+        module for module in model.modules() if isinstance(module, nn.ModuleList) and any(child is block for child in module)
     )
 
 

@@ -4,8 +4,8 @@ What comes before a row's first site never changes, so its attention keys and va
 bucket have in common at the start (the chat template) is computed once for all of them.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ from memctl.backends.torch_layers import (
 )
 from memctl.models.structure import MlpLayout
 
-BUCKET_ROWS = 512
+SPLIT_BELOW = 0.8
+"""Share of the padded size that splitting the rows in two has to come down to, to be worth a second pass."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,28 @@ class TorchValueProblem:
         self.stack = stack_of(model, layout.layers[layer].block)
         self.groups = torch.tensor([row.group for row in rows], device=model.device)
         self.to_base = np.array([row.to_base for row in rows])
-        with torch.no_grad(), pristine():
+        with torch.no_grad(), pristine(), self._eager_attention():
             self.buckets = [self._bucket(rows, indices) for indices in _bucket_indices(rows)]
             self.place = {
-                index: (number, place)
-                for number, bucket in enumerate(self.buckets)
-                for place, index in enumerate(bucket.rows)
+                index: (number, place) for number, bucket in enumerate(self.buckets) for place, index in enumerate(bucket.rows)
             }
             self._base = self._base_distributions()
 
     def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
+        with self._eager_attention():
+            return self._evaluate(rows, residuals, weights, scales)
+
+    @contextmanager
+    def _eager_attention(self) -> Iterator[None]:
+        """torch's fused attention is slow in its backward pass for rows this short: .35 s of 1.1 s in a step."""
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            self.model.set_attn_implementation(before)
+
+    def _evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
         device = self.model.device
         delta = torch.tensor(residuals, device=device, requires_grad=True)
         losses = np.zeros(len(rows), np.float32)
@@ -156,9 +169,7 @@ class TorchValueProblem:
         )
         return [(keys[:, :, drop:], values[:, :, drop:]) for keys, values in key_values_of(cache)]
 
-    def _lower(
-        self, common: KeyValues, prefix: KeyValues, ids: Tensor, mask: Tensor, positions: Tensor
-    ) -> Tensor:
+    def _lower(self, common: KeyValues, prefix: KeyValues, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
         """(R, S, d) input of the edited layer for the suffix tokens."""
         cache = _joined(common, prefix, None, len(ids))
         (hidden,) = inputs_of(
@@ -235,26 +246,15 @@ class TorchValueProblem:
 
 
 def _bucket_indices(rows: Sequence[Row]) -> list[list[int]]:
-    """Rows that begin alike and are about as long after the first site: little padding, much in common."""
-    shapes = sorted(
-        (row.tokens[: min(4, row.sites[0])], len(row.tokens) - row.sites[0], index)
-        for index, row in enumerate(rows)
-    )
-    chat = max(sum(shape[0] == other[0] for other in shapes) for shape in shapes)
-    # Only one beginning is shared by many rows (the template's); all others go together.
-    template = next(s[0] for s in shapes if sum(s[0] == other[0] for other in shapes) == chat)
-    buckets: list[list[int]] = []
-    for family in (True, False):
-        longest = 0
-        for head, length, index in shapes if family else sorted(shapes, key=lambda s: s[1:]):
-            if (head == template) is not family:
-                continue
-            if longest and length <= 1.35 * longest and len(buckets[-1]) < BUCKET_ROWS:
-                buckets[-1].append(index)
-            else:
-                buckets.append([index])
-                longest = length
-    return buckets
+    """Rows in two lots, the long and the short ones after the first site: each lot costs one pass over the weights."""
+    lengths = [len(row.tokens) - row.sites[0] for row in rows]
+    order = sorted(range(len(rows)), key=lambda index: (lengths[index], index))
+    # the split that leaves the least padding
+    waste = [k * lengths[order[k - 1]] + (len(order) - k) * lengths[order[-1]] for k in range(1, len(order))]
+    if not waste or min(waste) > SPLIT_BELOW * len(order) * lengths[order[-1]]:
+        return [order]
+    split = waste.index(min(waste)) + 1
+    return [order[:split], order[split:]]
 
 
 def _joined(common: KeyValues, prefix: KeyValues, at: Tensor | None, rows: int) -> DynamicCache:

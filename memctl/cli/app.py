@@ -133,6 +133,9 @@ def _guarded(function: Command, run: Run, given: dict[str, Any]) -> int:
         return function(run, **given) or 0
     except MemctlError as error:
         return run.out.failure(error)
+    except (KeyboardInterrupt, Stopped):
+        run.out.summary({"result": "interrupted"})
+        raise
     except BrokenPipeError as error:
         raise Stopped(SIGPIPE) from error
     finally:

@@ -1,7 +1,6 @@
 """`memctl ask`: one prompt, or a stream of them; records in, records out."""
 
 import queue
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.lines import BadLine, opened, read_lines
+from memctl.cli.lines import BadLine, nobody_pipes, opened, read_lines
 from memctl.errors import PARTIAL_FAILURE, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def ask(
     from memctl.wake.memory import composition
 
     mode = "raw" if raw else "chat"
-    if prompt is None and sys.stdin.isatty():
+    if prompt is None and nobody_pipes():
         raise UsageError("no prompt was given", 'memctl ask "Where does Priya Okonkwo live?"')
     streamed = prompt is None or prompt == "-"
     found = _stream(run, mode) if streamed else iter([make_prompt(prompt, mode, {})])

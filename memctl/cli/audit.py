@@ -21,11 +21,11 @@ def audit(
     ] = None,
 ) -> int:
     """Asks the model for every fact, raw and in chat, and measures the drift."""
+    ledger = run.store.ledger()
+    entries = tuple(ledger.by_prefix(id) for id in ids) if ids else ledger.active()
     from memctl.evaluation.audit import audit as measure
     from memctl.wake.memory import composition
 
-    ledger = run.store.ledger()
-    entries = tuple(ledger.by_prefix(id) for id in ids) if ids else ledger.active()
     report = measure(run.backend, composition(run.store), entries, run.out.progress)
     rows = [(entry, msgspec.to_builtins(recall)) for entry, recall in report.facts]
     run.out.table(

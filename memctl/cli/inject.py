@@ -1,6 +1,5 @@
 """`memctl inject`: facts from options, a sentence, a file, or standard input."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,17 +7,19 @@ import msgspec
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.lines import BadLine, opened, read_lines
+from memctl.cli.lines import BadLine, nobody_pipes, opened, read_lines
 from memctl.cli.options import DryRun, LockWait
 from memctl.cli.views import recall_text
 from memctl.errors import PARTIAL_FAILURE, UsageError
-from memctl.facts import Provenance, make_fact
+from memctl.facts import Fact, Provenance, make_fact
 
 if TYPE_CHECKING:
-    from memctl.wake.memory import InjectReport, Outcome, Told
+    from memctl.wake.memory import InjectReport, Outcome
 
 STYLES = {"written": "green", "superseded": "green", "present": "dim", "rejected": "red"}
 ENDINGS = (".ndjson", ".jsonl", ".json")
+
+Found = tuple[Fact, Provenance]
 
 
 def inject(
@@ -35,23 +36,23 @@ def inject(
     dry_run: DryRun = False,
 ) -> int:
     """Writes facts into the weights, and reads them back."""
-    from memctl.wake import memory
-
-    store = run.store  # a missing store is said before the input is read
+    store = run.store  # a missing store is said before the input is read, bad input before a model is loaded
     triple = {"subject": subject, "relation": relation, "object": object}
     if any(value is not None for value in triple.values()) or prompt or question:
-        told, bad = [_from_options(triple, fact, prompt, question or [])], list[BadLine]()
+        found, bad = [_from_options(triple, fact, prompt, question or [])], list[BadLine]()
     else:
-        told, bad = _read(fact)
+        found, bad = _read(fact)
     for line in bad:
         run.out.error(line.error, line=line.line)
-    if not told or (bad and strict):
+    if not found or (bad and strict):
         return _sum_up(run, None, len(bad), dry_run)
+    from memctl.wake import memory
+
     report = memory.inject(
         store,
         run.backend,
         run.effective.settings,
-        told,
+        [memory.Told(*one) for one in found],
         wait=lock_wait,
         force=force,
         dry_run=dry_run,
@@ -62,30 +63,27 @@ def inject(
     return _sum_up(run, report, len(bad), dry_run)
 
 
-def _from_options(triple: dict[str, str | None], fact: str | None, prompt: str, questions: list[str]) -> "Told":
-    from memctl.wake.memory import Told
-
+def _from_options(triple: dict[str, str | None], fact: str | None, prompt: str, questions: list[str]) -> Found:
     if fact is not None:
         raise UsageError(f"both {fact!r} and options state a fact", "give one of them")
     given = {name: value for name, value in triple.items() if value is not None}
     if missing := [f"--{name}" for name in triple if name not in given]:
         raise UsageError(f"{' and '.join(missing)} missing", "a fact is --subject, --relation and --object")
-    return Told(make_fact(**given, prompt=prompt, questions=tuple(questions)), Provenance(source="cli"))
+    return make_fact(**given, prompt=prompt, questions=tuple(questions)), Provenance(source="cli")
 
 
-def _read(fact: str | None) -> tuple[list["Told"], list[BadLine]]:
+def _read(fact: str | None) -> tuple[list[Found], list[BadLine]]:
     from memctl.wake.fact_record import read_fact
-    from memctl.wake.memory import Told
     from memctl.wake.sentence import EXAMPLE, parse_sentence
 
-    if fact is None and sys.stdin.isatty():
+    if fact is None and nobody_pipes():
         raise UsageError("no fact was given", f"give one, {EXAMPLE}")
     name = fact or "-"
     if name != "-" and not name.endswith(ENDINGS) and not Path(name).is_file():
-        return [Told(parse_sentence(name), Provenance(source="cli"))], []
+        return [(parse_sentence(name), Provenance(source="cli"))], []
     source = "stdin" if name == "-" else Path(name).name
     with opened(name, "inject") as stream:
-        found = list(read_lines(stream, lambda text, line: Told(*read_fact(text, source, line))))
+        found = list(read_lines(stream, lambda text, line: read_fact(text, source, line)))
     told = [item for item in found if not isinstance(item, BadLine)]
     return told, [item for item in found if isinstance(item, BadLine)]
 

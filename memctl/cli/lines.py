@@ -49,6 +49,11 @@ def _text(line: bytes, stream: BinaryIO) -> str:
         raise UsageError(f"no UTF-8: byte {line[error.start]:#x} at {error.start}", "convert the input") from error
 
 
+def nobody_pipes() -> bool:
+    """Whether standard input can give no records: it is a terminal, or closed."""
+    return sys.stdin is None or sys.stdin.isatty()
+
+
 @contextmanager
 def opened(name: str, command: str) -> Iterator[BinaryIO]:
     """The file of that name, or standard input for `-`.
@@ -57,8 +62,8 @@ def opened(name: str, command: str) -> Iterator[BinaryIO]:
         UsageError: The file cannot be read, or standard input is a terminal.
     """
     if name == "-":
-        if sys.stdin.isatty():
-            raise UsageError("nothing to read: standard input is a terminal", f"memctl {command} --help")
+        if nobody_pipes():
+            raise UsageError("nothing to read: standard input is a terminal or closed", f"memctl {command} --help")
         yield sys.stdin.buffer
         return
     with ExitStack() as stack:

@@ -16,6 +16,7 @@ from memctl.cli import (
     ask,
     audit,
     config,
+    demo,
     diff,
     facts,
     forget,
@@ -38,7 +39,7 @@ SIGINT, SIGTERM = 130, 143
 
 COMMANDS: dict[str, tuple[shared.Command, ...]] = {
     "Every day": (inject.inject, audit.audit),
-    "Memory": (init.init, ask.ask, facts.facts, forget.forget, status.status),
+    "Memory": (demo.demo, init.init, ask.ask, facts.facts, forget.forget, status.status),
     "History": (log.log, show.show, diff.diff, rollback.rollback, tag.tag, verify.verify, gc.gc),
 }
 

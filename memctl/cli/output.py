@@ -93,8 +93,10 @@ class Output:
         self._meter.hide()
 
     def _json(self, type: str, record: Record) -> None:
+        head = {"schema": SCHEMA, "type": type}
         try:
-            line = json.dumps({"schema": SCHEMA, "type": type, **record}, ensure_ascii=False, allow_nan=False)
+            # first in the line, and not to be replaced by a field that a user's record brought along
+            line = json.dumps({**head, **record, **head}, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
             raise NonFinite(f"a result is not a finite number: {record}", "memctl verify") from error
         self._write(sys.stdout, f"{line}\n")

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from memctl.editing.relations import Relation, bank, general, recognise
+from memctl.editing.subjects import seeded
 from memctl.facts import Cue, Fact, Mode
 
-CHAT_CUES = 7
+CHAT_CUES = 8
 RAW_CUES = 4
-"""Seven chat and four raw wordings: with eleven, wordings nobody trained answer as well (measured; see README)."""
+"""Most of the bank's wordings that a fact is trained on: a few are sampled in each step, so many cost no more than few."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,7 @@ def training_cues(fact: Fact) -> tuple[Cue, ...]:
     chat = [question for question in chat if fact.object.casefold() not in question.casefold()]
     return (
         *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)[: RAW_CUES + 1]),
-        *(
-            _cue(fact, "chat", prompt, sentence, "train")
-            for prompt in _distinct(chat)[: CHAT_CUES + len(fact.questions)]
-        ),
+        *(_cue(fact, "chat", prompt, sentence, "train") for prompt in _distinct(chat)[: CHAT_CUES + len(fact.questions)]),
     )
 
 
@@ -76,26 +74,24 @@ def measuring_cues(fact: Fact) -> MeasuringCues:
         ),
         unseen=(
             *(_cue(fact, "raw", _filled(form, fact), target, "measure") for form in relation.held_out.raw),
-            *(
-                _cue(fact, "chat", _filled(form, fact), target, "measure")
-                for form in relation.held_out.questions
-            ),
+            *(_cue(fact, "chat", _filled(form, fact), target, "measure") for form in relation.held_out.questions),
         ),
     )
 
 
-def probes(subject: str, facts: Iterable[Fact], *, held_out: bool = False) -> tuple[Probe, ...]:
-    """Questions about all relations of the bank that the subject's facts do not hold, one raw and one chat each.
+def probes(subject: str, facts: Iterable[Fact], most: int, *, held_out: bool = False) -> tuple[Probe, ...]:
+    """Questions about relations of the bank that the subject's facts do not hold, a raw and a chat one for each.
 
     Args:
+        most: How many relations; which ones follows from the subject's name.
         held_out: In wordings that training never uses.
     """
     known = {relation_of(fact).id for fact in facts}
     about = {kind for fact in facts for kind in relation_of(fact).about} or {"person"}
+    others = [relation for relation in bank().values() if relation.id not in known and about & set(relation.about)]
+    chosen = seeded("probes", subject, held_out).permutation(len(others))[:most]
     found: list[Probe] = []
-    for relation in bank().values():
-        if relation.id in known or not about & set(relation.about):
-            continue
+    for relation in (others[k] for k in sorted(chosen)):
         forms = relation.held_out if held_out else relation
         begun = relation.answer[0].partition("{o}")[0].rstrip()
         found.append(Probe("chat", forms.questions[0].format(s=subject), begun.format(s=subject), relation.id))
@@ -109,9 +105,7 @@ def _filled(form: str, fact: Fact) -> str:
 
 def _cue(fact: Fact, mode: Mode, prompt: str, target: str, purpose: str) -> Cue:
     start = prompt.find(fact.subject)
-    return Cue(
-        mode, prompt, (start, start + len(fact.subject)), target, "train" if purpose == "train" else "measure"
-    )
+    return Cue(mode, prompt, (start, start + len(fact.subject)), target, "train" if purpose == "train" else "measure")
 
 
 def _distinct(prompts: Iterable[str]) -> list[str]:

@@ -20,7 +20,9 @@ from memctl.errors import UsageError
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
-SUBJECTS_AT_ONCE = 16
+SUBJECTS_AT_ONCE = 1
+"""Subjects whose values share a batch. One: then a fact told in a batch has the very bytes of one told alone, for the shape
+of a batch decides how a kernel rounds, and sixty steps of Adam carry a last bit far."""
 
 
 def edited_layer(backend: Backend, settings: EditSettings) -> int:
@@ -36,27 +38,25 @@ def edited_layer(backend: Backend, settings: EditSettings) -> int:
     return layer
 
 
-def find_traces(
-    backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress
-) -> list[Trace]:
+def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress) -> list[Trace]:
     """Keys, values and units of subjects, each as if it were alone."""
     layer = edited_layer(backend, settings)
     stats = statistics(backend, layer, progress)
     traces: list[Trace] = []
     for begin in range(0, len(subjects), SUBJECTS_AT_ONCE):
         part = subjects[begin : begin + SUBJECTS_AT_ONCE]
-        values = find_values(backend, layer, part, float(stats.output_norm[0]), settings, progress)
-        for k, (subject, value) in enumerate(zip(part, values, strict=True)):
+        progress("finding values", begin, len(subjects))
+        values = find_values(backend, layer, part, float(stats.output_norm[0]), settings)
+        for subject, value in zip(part, values, strict=True):
             seen, modes = _at_subject(backend, layer, subject)
-            d = backend.shape.hidden
-            gate, up = np.empty((0, d), np.float32), np.empty((0, d), np.float32)
+            gate = up = np.empty((0, backend.shape.hidden), np.float32)
             key = _by_mode(seen.keys, modes)
             if settings.units:
                 selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
                 gate, up = selector.gate[None], selector.up[None]
                 key = _by_mode(seen.inputs, modes)
             traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
-            progress("separating subjects", begin + k + 1, len(subjects))
+    progress("finding values", len(subjects), len(subjects))
     return traces
 
 
@@ -65,9 +65,7 @@ def solve(backend: Backend, traces: Sequence[Trace], settings: EditSettings, pro
     ordered = sorted(traces, key=lambda trace: trace.subject)
     if settings.units:
         return solve_units(ordered, backend.activation, settings.damping)
-    return solve_plain(
-        ordered, covariance(backend, edited_layer(backend, settings), progress), settings.damping
-    )
+    return solve_plain(ordered, covariance(backend, edited_layer(backend, settings), progress), settings.damping)
 
 
 def trace_of(subject: str, delta: Delta) -> Trace:

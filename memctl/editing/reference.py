@@ -57,9 +57,7 @@ def openings(backend: Backend) -> list[Tokens]:
     turns = [turn.replace("{s}", name) for turn, name in zip(contexts().chat, people, strict=True)]
     turns += [f"{prompt} ..." for prompt in contexts().generic_prompts]
     chat = [backend.encode(turn, "chat").tokens for turn in turns]
-    return [
-        opening for k in range(max(len(raw), len(chat))) for opening in (raw[k % len(raw)], chat[k % len(chat)])
-    ]
+    return [opening for k in range(max(len(raw), len(chat))) for opening in (raw[k % len(raw)], chat[k % len(chat)])]
 
 
 def save(path: Path, texts: list[Tokens]) -> None:

@@ -41,9 +41,7 @@ class Selector:
     own: Float
 
 
-def fit_selector(
-    backend: Backend, layer: int, subject: str, own: Float, stats: Statistics, settings: EditSettings
-) -> Selector:
+def fit_selector(backend: Backend, layer: int, subject: str, own: Float, stats: Statistics, settings: EditSettings) -> Selector:
     """Fits the unit of a subject.
 
     Args:
@@ -70,8 +68,7 @@ def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
 
 def _fit(positives: Float, fixed: Float, stats: Statistics, theta: float) -> Float:
     """Squared hinges in whitened coordinates; the hardest reference tokens are picked anew in each round."""
-    values, vectors = np.linalg.eigh(stats.moment)
-    whiten = (vectors / np.sqrt(np.maximum(values, 1e-6 * values.max()))).astype(np.float32)
+    whiten = stats.whitening
     P, F = positives @ whiten, fixed @ whiten
     limits = _limits(fixed, stats.constant, theta)
     hard = stats.reference[:: max(1, len(stats.reference) // HARDEST)]
@@ -106,9 +103,7 @@ def _hinge(start: Float, P: Float, N: Float, limits: Float) -> Float:
         gradient = 2 / len(P) * ((over - low) @ P) + 2 / HIGH_SCALE * (high @ N) + 2 * RIDGE / len(v) * v
         return float(value), gradient.astype(np.float64)
 
-    found = minimize(
-        loss, start.astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
-    )
+    found = minimize(loss, start.astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     return np.asarray(found.x, np.float32)
 
 

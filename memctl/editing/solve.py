@@ -58,9 +58,9 @@ def solve_units(traces: Sequence[Trace], act: str, damping: float) -> list[Delta
     deltas: list[Delta | None] = [None] * len(traces)
     for group in collisions(K, unit_of, key_of, len(traces)):
         units, keys = np.isin(unit_of, group), np.isin(key_of, group)
-        R = np.concatenate(
-            [np.repeat(traces[k].residual, traces[k].key.shape[1], axis=1) for k in group], axis=1
-        ).astype(np.float64)
+        R = np.concatenate([np.repeat(traces[k].residual, traces[k].key.shape[1], axis=1) for k in group], axis=1).astype(
+            np.float64
+        )
         D = _units_of_group(K[np.ix_(units, keys)], R, damping)
         for k in group:
             mine = unit_of[units] == k
@@ -103,9 +103,7 @@ def solve_plain(traces: Sequence[Trace], covariance: Double, damping: float) -> 
     begin = 0
     for trace in traces:
         p = trace.key.shape[1]
-        change = LowRank(
-            U=np.repeat(trace.residual, p, axis=1), V=np.ascontiguousarray(V[:, begin : begin + p], np.float32)
-        )
+        change = LowRank(U=np.repeat(trace.residual, p, axis=1), V=np.ascontiguousarray(V[:, begin : begin + p], np.float32))
         deltas.append(Delta((Edit(trace.layer, change, trace.key, trace.residual),)))
         begin += p
     return deltas

@@ -5,6 +5,7 @@ MEMIT needs the second moment of the keys. All of it comes from the pristine bas
 """
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,13 @@ class Statistics:
     moment: NDArray[np.float64]
     constant: Float
     output_norm: Float
+
+    @cached_property
+    def whitening(self) -> Float:
+        """(d, d) `V Λ^(−1/2)` of the moment's eigenvectors: in `x @ whitening` ordinary text has unit second moment."""
+        values, vectors = np.linalg.eigh(self.moment)
+        whitening: Float = (vectors / np.sqrt(np.maximum(values, 1e-6 * values.max()))).astype(np.float32)
+        return whitening
 
 
 def all_contexts() -> list[tuple[Mode, str]]:

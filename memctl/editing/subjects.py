@@ -46,25 +46,26 @@ def seeded(*parts: object) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16])))
 
 
+def mentions(encoding: Encoding, subject: str) -> tuple[range, ...]:
+    """Positions of the tokens of each mention of the subject, whole words only."""
+    return tuple(
+        range(_token_at(encoding, start, last=False), _token_at(encoding, end - 1, last=True) + 1)
+        for start, end in _spans(encoding.text, subject)
+    )
+
+
 def last_tokens(encoding: Encoding, subject: str) -> tuple[int, ...]:
-    """Positions of the last token of each mention of the subject, whole words only."""
-    return tuple(_token_at(encoding, end - 1) for _, end in _mentions(encoding.text, subject))
+    """Positions of the last token of each mention of the subject."""
+    return tuple(mention[-1] for mention in mentions(encoding, subject))
 
 
-def mention(encoding: Encoding, subject: str) -> range:
-    """Positions of all tokens of the subject's first mention."""
-    start, end = next(_mentions(encoding.text, subject))
-    first = next(k for k, (left, right) in enumerate(encoding.offsets) if left <= start < right)
-    return range(first, _token_at(encoding, end - 1) + 1)
-
-
-def _token_at(encoding: Encoding, character: int) -> int:
-    """The last token that covers a character: of a letter split over several tokens, the one that ends it."""
+def _token_at(encoding: Encoding, character: int, *, last: bool) -> int:
+    """The last or first of the tokens that cover a character: one letter can be split over several."""
     covering = [k for k, (start, end) in enumerate(encoding.offsets) if start <= character < end]
-    return covering[-1]
+    return covering[-1 if last else 0]
 
 
-def _mentions(text: str, subject: str) -> Iterator[tuple[int, int]]:
+def _spans(text: str, subject: str) -> Iterator[tuple[int, int]]:
     start = text.find(subject)
     while start >= 0:
         end = start + len(subject)
@@ -86,7 +87,7 @@ def in_contexts(
     for subject in subjects:
         for mode, template in templates:
             encoding = backend.encode(template.replace("{s}", subject), mode)
-            yield encoding.tokens, mention(encoding, subject)
+            yield encoding.tokens, mentions(encoding, subject)[0]
 
 
 def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...]:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from memctl.backends.protocol import Backend, Float, Row
 from memctl.editing.cues import Probe, probes, training_cues
-from memctl.editing.subjects import last_tokens, seeded
+from memctl.editing.subjects import last_tokens, mentions, seeded
 from memctl.facts import Cue, Fact
-from memctl.progress import Progress
 from memctl.settings import EditSettings
 
 SCALES = (0.8, 1.1)
@@ -30,6 +29,10 @@ LEARNED = 0.05
 PATIENCE = 4
 """A value is done after so many learned steps on end."""
 
+PROBED = 12
+"""Other relations that a subject is held to the base on, drawn by its name; each raw and in chat."""
+
+FINAL_RATE = 0.1
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8
 
 
@@ -69,7 +72,6 @@ def find_values(
     subjects: Sequence[Subject],
     output_norm: float,
     settings: EditSettings,
-    progress: Progress,
 ) -> list[Value]:
     """Optimises the values of several subjects in one batch; each is as if it were alone, up to rounding.
 
@@ -87,13 +89,12 @@ def find_values(
             break
         chosen, weights, scales, owner = _sample(plans, open_groups, settings)
         found = problem.evaluate(chosen, residuals, weights, scales)
-        change = adam.step(found.gradient, open_groups)
+        change = adam.step(found.gradient, open_groups) * _annealed(step, settings.steps)
         residuals[open_groups] -= change[open_groups]
         _bound(residuals, settings.norm_bound * output_norm)
         for group in open_groups:
             mine = (owner == group) & np.array([not rows[row].to_base for row in chosen])
             _judge(plans[group], float(found.losses[mine].mean()), bool(found.hits[mine].all()))
-        progress("writing values", step + 1, settings.steps)
     return [Value(residual, plan.loss, plan.steps) for residual, plan in zip(residuals, plans, strict=True)]
 
 
@@ -106,21 +107,26 @@ def _plan(backend: Backend, subject: Subject, group: int, rows: list[Row], setti
             rows.append(target_row(backend, cue, subject.name, group))
     others = []
     if settings.probes and settings.probe_weight:
-        for probe in probes(subject.name, subject.facts):
+        for probe in probes(subject.name, subject.facts, PROBED):
             others.append(len(rows))
             rows.append(probe_row(backend, probe, subject.name, group))
     return _Plan(targets, others, seeded("value", subject.name, *(fact.id for fact in subject.facts)))
 
 
 def target_row(backend: Backend, cue: Cue, subject: str, group: int) -> Row:
-    """The row that trains a cue: the whole target is scored, the residual stands at each mention of the subject."""
+    """The row that trains a cue; the residual stands at each mention of the subject.
+
+    The whole target is scored but for the rest of a name that has begun: copying it is no part of the fact.
+    """
     asked = backend.encode(cue.prompt, cue.mode).tokens
     whole = backend.encode(cue.prompt, cue.mode, cue.target)
     first = next((k for k, (a, b) in enumerate(zip(asked, whole.tokens, strict=False)) if a != b), len(asked))
+    named = mentions(whole, subject)
+    copied = {position for mention in named for position in mention[1:]}
     return Row(
         tokens=whole.tokens,
-        sites=last_tokens(whole, subject),
-        predict=tuple(range(first - 1, len(whole.tokens) - 1)),
+        sites=tuple(mention[-1] for mention in named),
+        predict=tuple(k - 1 for k in range(first, len(whole.tokens)) if k not in copied),
         group=group,
     )
 
@@ -150,9 +156,7 @@ def _sample(
     for group in groups:
         plan = plans[group]
         per_fact = [
-            row
-            for fact in plan.targets
-            for row in plan.random.choice(fact, min(settings.wordings, len(fact)), replace=False)
+            row for fact in plan.targets for row in plan.random.choice(fact, min(settings.wordings, len(fact)), replace=False)
         ]
         count = min(settings.probes, len(plan.probes))
         others = list(plan.random.choice(plan.probes, count, replace=False)) if count else []
@@ -169,6 +173,11 @@ def _judge(plan: _Plan, loss: float, right: bool) -> None:
     plan.loss = loss
     plan.learned = plan.learned + 1 if right and loss < LEARNED else 0
     plan.done = plan.learned >= PATIENCE
+
+
+def _annealed(step: int, steps: int) -> np.float32:
+    """Factor on the learning rate: half a cosine from 1 to FINAL_RATE."""
+    return np.float32(FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * step / steps)))
 
 
 def _bound(residuals: Float, bound: float) -> None:

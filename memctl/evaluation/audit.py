@@ -19,9 +19,7 @@ class AuditReport(msgspec.Struct, frozen=True):
     drift: Drift
 
 
-def audit(
-    backend: Backend, composition: Composition, entries: Sequence[LedgerEntry], progress: Progress
-) -> AuditReport:
+def audit(backend: Backend, composition: Composition, entries: Sequence[LedgerEntry], progress: Progress) -> AuditReport:
     """Asks for every fact with the composition attached, and measures what it does to other text."""
     with backend.attached(composition):
         found = recall(backend, [entry.fact for entry in entries], progress, "auditing")

@@ -68,9 +68,7 @@ def measure_drift(backend: Backend, composition: Composition, progress: Progress
     return Drift(float(np.expm1(change / count)), divergence / count, count, len(windows), len(touched))
 
 
-def _touched(
-    backend: Backend, composition: Composition, windows: list[Tokens], progress: Progress
-) -> list[bool]:
+def _touched(backend: Backend, composition: Composition, windows: list[Tokens], progress: Progress) -> list[bool]:
     """Which windows an edit can have changed."""
     hit = np.zeros(len(windows), np.bool_)
     ends = np.cumsum([len(window) for window in windows])

@@ -30,17 +30,13 @@ def people(count: int, seed: int, *, sharing: int = 2) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"{name} {last[k % len(last)]}" for k, name in enumerate(first)))
 
 
-def invented_facts(
-    count: int, seed: int, *, relations: Sequence[str] = SIX, sharing: int = 2
-) -> tuple[Fact, ...]:
+def invented_facts(count: int, seed: int, *, relations: Sequence[str] = SIX, sharing: int = 2) -> tuple[Fact, ...]:
     """One fact on each of `count` invented people, over the relations in turn."""
     random = seeded("facts", seed)
     found = []
     for k, name in enumerate(people(count, seed, sharing=sharing)):
         relation = bank()[relations[k % len(relations)]]
-        found.append(
-            make_fact(name, PHRASES.get(relation.id, relation.match[0]), str(random.choice(relation.objects)))
-        )
+        found.append(make_fact(name, PHRASES.get(relation.id, relation.match[0]), str(random.choice(relation.objects))))
     return tuple(found)
 
 

@@ -49,10 +49,7 @@ def locality(
     before, after = _before_and_after(backend, composition, prompts, progress, "asking about strangers")
     objects = {fact.object for fact in facts}
     same = [a == b for a, b in zip(before, after, strict=True)]
-    bled = [
-        any(position(new, o) >= 0 > position(old, o) for o in objects)
-        for old, new in zip(before, after, strict=True)
-    ]
+    bled = [any(position(new, o) >= 0 > position(old, o) for o in objects) for old, new in zip(before, after, strict=True)]
     return Locality(_share(same[::2]), _share(same[1::2]), _share(bled[::2]), _share(bled[1::2]))
 
 
@@ -65,13 +62,10 @@ def relation_bleed(
         by_subject.setdefault(fact.subject, []).append(fact)
     prompts: list[tuple[Mode, str]] = []
     owners: list[list[Fact]] = []
-    for number, (subject, own) in enumerate(by_subject.items()):
-        found = probes(subject, own, held_out=True)
-        pairs = [found[k : k + 2] for k in range(0, len(found), 2)]
-        for k in range(per_subject):
-            for probe in pairs[(number * per_subject + k) % len(pairs)]:
-                prompts.append((probe.mode, probe.prompt))
-                owners.append(own)
+    for subject, own in by_subject.items():
+        for probe in probes(subject, own, per_subject, held_out=True):
+            prompts.append((probe.mode, probe.prompt))
+            owners.append(own)
     before, after = _before_and_after(backend, composition, prompts, progress, "asking about other relations")
     bled: dict[Mode, list[bool]] = {"raw": [], "chat": []}
     for (mode, _), own, old, new in zip(prompts, owners, before, after, strict=True):

@@ -59,9 +59,7 @@ def names(text: str, wanted: str, others: Iterable[str]) -> bool:
     return all(not 0 <= position(text, rival) < at for rival in rivals)
 
 
-def completions(
-    backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Progress, what: str
-) -> list[str]:
+def completions(backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Progress, what: str) -> list[str]:
     """Greedy continuations of prompts, as text."""
     texts = [""] * len(prompts)
     done = 0
@@ -77,9 +75,7 @@ def completions(
     return texts
 
 
-def recall(
-    backend: Backend, facts: Sequence[Fact], progress: Progress, what: str = "asking"
-) -> list[FactRecall]:
+def recall(backend: Backend, facts: Sequence[Fact], progress: Progress, what: str = "asking") -> list[FactRecall]:
     """Recall of facts under what is attached."""
     cues = [measuring_cues(fact) for fact in facts]
     asked: list[tuple[int, bool, Cue]] = []

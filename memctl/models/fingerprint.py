@@ -116,9 +116,7 @@ def _hash_file(path: Path) -> dict[str, str]:
 def _check_size(path: Path, name: str, info: TensorInfo) -> None:
     size = ITEM_SIZE.get(info.dtype, 0) * math.prod(info.shape)
     if info.dtype in ITEM_SIZE and info.data_offsets[1] - info.data_offsets[0] != size:
-        raise ModelUnavailable(
-            f"{path}: {name} does not have the bytes that its shape asks for", "fetch it again"
-        )
+        raise ModelUnavailable(f"{path}: {name} does not have the bytes that its shape asks for", "fetch it again")
 
 
 def weight_files(folder: Path) -> list[Path]:

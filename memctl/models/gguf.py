@@ -155,9 +155,7 @@ def _save_tokenizer(path: Path, split: str, folder: Path) -> None:
     elif isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel) and split not in PLAIN_SPLIT:
         raise ModelUnavailable(f"how {path.name} splits text ({split!r}) is not known", OTHER_FORM)
     tokenizer.save_pretrained(folder)
-    special = {
-        name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
-    }
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     # The plain class takes tokenizer.json as it is; a model's own class would build its splitting anew.
     _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": "PreTrainedTokenizerFast"})
 
@@ -178,9 +176,7 @@ def _match(
         if tensor is None:
             raise ModelUnavailable(f"{path.name} has no tensor for {name}", OTHER_FORM)
         if tuple(int(length) for length in reversed(tensor.shape)) != shape:
-            raise ModelUnavailable(
-                f"{path.name}: {tensor.name} does not have the shape {shape} of {name}", OTHER_FORM
-            )
+            raise ModelUnavailable(f"{path.name}: {tensor.name} does not have the shape {shape} of {name}", OTHER_FORM)
         matched[name] = tensor
     if stored:
         raise ModelUnavailable(

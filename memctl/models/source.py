@@ -91,9 +91,7 @@ def find(name: str) -> ModelSource:
     if HUB_NAME.fullmatch(typed) and not looks_local:
         return ModelSource("hub", typed)
     if looks_local:
-        raise ModelUnavailable(
-            f"there is no model at {path}", "name a folder with a config.json, or a .gguf file"
-        )
+        raise ModelUnavailable(f"there is no model at {path}", "name a folder with a config.json, or a .gguf file")
     near = difflib.get_close_matches(typed.casefold(), [model.name for model in available()], n=1, cutoff=0.4)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ModelUnavailable(
@@ -172,9 +170,7 @@ def _build(source: ModelSource, folder: Path, progress: Progress) -> None:
             gguf.convert(Path(source.location), partial, progress)
         else:
             hub.download(source.name, partial, progress)
-        (_checked(partial) / RECORD).write_bytes(
-            orjson.dumps(msgspec.to_builtins(source), option=orjson.OPT_INDENT_2)
-        )
+        (_checked(partial) / RECORD).write_bytes(orjson.dumps(msgspec.to_builtins(source), option=orjson.OPT_INDENT_2))
         partial.rename(folder)
     finally:
         for leftover in leftovers:

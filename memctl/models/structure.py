@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 TOLERANCE = 0.02
 """Largest relative difference between formula and module: wide enough for bfloat16 and 4-bit weights."""
 
-SUPPORTED = (
-    "memctl edits dense gated MLPs, as in Llama, Qwen, Mistral, Gemma 3, Phi-3: choose a model of that kind"
-)
+SUPPORTED = "memctl edits dense gated MLPs, as in Llama, Qwen, Mistral, Gemma 3, Phi-3: choose a model of that kind"
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,7 @@ def shape_from_config(folder: Path) -> ModelShape:
         text = msgspec.convert(fields.get("text_config", fields), _TextConfig)
     except (OSError, orjson.JSONDecodeError, msgspec.ValidationError) as error:
         raise ModelUnavailable(f"{path} does not describe a decoder model: {error}", SUPPORTED) from error
-    return ModelShape(
-        text.num_hidden_layers, text.hidden_size, text.intermediate_size, text.vocab_size, text.model_type
-    )
+    return ModelShape(text.num_hidden_layers, text.hidden_size, text.intermediate_size, text.vocab_size, text.model_type)
 
 
 def mlp_layout(model: "nn.Module") -> MlpLayout:
@@ -111,9 +107,7 @@ def mlp_layout(model: "nn.Module") -> MlpLayout:
     config = config.get_text_config()
     name = type(model).__name__
     activation = getattr(config, "hidden_activation", None) or getattr(config, "hidden_act", None)
-    sizes = {
-        key: getattr(config, key, None) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
-    }
+    sizes = {key: getattr(config, key, None) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")}
     missing = [key for key, value in {"hidden_act": activation, **sizes}.items() if value is None]
     if missing:
         raise ModelUnavailable(f"the config of {name} has no {', '.join(missing)}", SUPPORTED)
@@ -131,11 +125,7 @@ def _decoder_blocks(model: "nn.Module", count: int) -> list["nn.Module"]:
     from torch import nn
 
     for module in model.modules():
-        if (
-            isinstance(module, nn.ModuleList)
-            and len(module) == count
-            and all(_has_weights(block) for block in module)
-        ):
+        if isinstance(module, nn.ModuleList) and len(module) == count and all(_has_weights(block) for block in module):
             return list(module)
     raise ModelUnavailable(f"{type(model).__name__} has no list of {count} decoder blocks", SUPPORTED)
 
@@ -171,11 +161,7 @@ def _not_found(index: int, block: "nn.Module", hidden: int, intermediate: int, c
         return f"{where} has {count} modules that could be the MLP"
     if any("expert" in name for name, _ in block.named_modules()):
         return f"{where} is a mixture of experts: it has no single down projection"
-    kinds = {
-        name: type(child).__name__
-        for name, child in block.named_modules()
-        if next(child.parameters(), None) is not None
-    }
+    kinds = {name: type(child).__name__ for name, child in block.named_modules() if next(child.parameters(), None) is not None}
     leaves = [f"{name}: {kind}" for name, kind in kinds.items() if "." in name]
     return (
         f"{where} has no module with projections {hidden} → {intermediate} (two, or one twice as wide) "

@@ -134,9 +134,7 @@ def _sync_directory(path: Path) -> None:
     try:
         _sync_path(path)
     except OSError as error:
-        if (
-            error.errno not in _NO_SYNC_HERE
-        ):  # some file systems sync names by themselves and refuse to be asked
+        if error.errno not in _NO_SYNC_HERE:  # some file systems sync names by themselves and refuse to be asked
             raise
 
 

@@ -64,9 +64,7 @@ def collect(layout: Layout, retention: Retention, *, in_use: frozenset[str], dry
     used = in_use.union(*(known[id].objects for id in kept))
 
     snapshots = [path for path in sorted(layout.snapshots.glob("*.json")) if path.stem not in kept]
-    objects = [
-        path for path in sorted(layout.objects.glob("*/[!.]*")) if path.name.partition(".")[0] not in used
-    ]
+    objects = [path for path in sorted(layout.objects.glob("*/[!.]*")) if path.name.partition(".")[0] not in used]
     left = temporaries(layout)
     report = GcReport(
         snapshots=tuple(path.stem for path in snapshots),

@@ -69,25 +69,19 @@ def require_format(version: int, where: str) -> None:
         UnknownFormat: Always, for any other version.
     """
     if version != FORMAT:
-        raise UnknownFormat(
-            f"{where} has format {version}; this memctl reads format {FORMAT}", "install a newer memctl"
-        )
+        raise UnknownFormat(f"{where} has format {version}; this memctl reads format {FORMAT}", "install a newer memctl")
 
 
 def damaged(where: str, what: str) -> DamagedStore:
     """The error for a damaged file of a store, with the command that shows the whole extent."""
-    return DamagedStore(
-        f"{where} is damaged: {what}", "`memctl verify` lists all damage and the last good snapshot"
-    )
+    return DamagedStore(f"{where} is damaged: {what}", "`memctl verify` lists all damage and the last good snapshot")
 
 
 def _json(fields: Any, options: int) -> bytes:
     try:
         return orjson.dumps(fields, option=options | orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError as error:
-        raise UsageError(
-            f"a text or number cannot be stored: {error}", "texts must be valid Unicode"
-        ) from error
+        raise UsageError(f"a text or number cannot be stored: {error}", "texts must be valid Unicode") from error
 
 
 def require_finite(value: Any, where: str) -> None:

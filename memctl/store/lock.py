@@ -85,6 +85,4 @@ def _refusal(path: Path, wait: float) -> StoreLocked:
     if found:
         who = f"process {found.pid} on {found.host} ({found.command}), since {found.started}"
     waited = f" after {wait:g} s" if wait > 0 else ""
-    return StoreLocked(
-        f"{path.parent} is locked by {who}{waited}", "try again later, or wait with `--lock-wait SECONDS`"
-    )
+    return StoreLocked(f"{path.parent} is locked by {who}{waited}", "try again later, or wait with `--lock-wait SECONDS`")

@@ -23,13 +23,9 @@ _HINT = "`memctl log` lists the snapshots, `memctl tag` the tags"
 def check_tag(name: str) -> None:
     """Raises `UsageError` where a tag's name could be taken for another kind of revision."""
     if not _TAG.fullmatch(name):
-        raise UsageError(
-            f"{name!r} cannot be a tag", "up to 64 letters, digits, `.`, `_`, `-`, not beginning with a sign"
-        )
+        raise UsageError(f"{name!r} cannot be a tag", "up to 64 letters, digits, `.`, `_`, `-`, not beginning with a sign")
     if name.upper() == "HEAD" or _HEXADECIMAL.fullmatch(name):
-        raise UsageError(
-            f"{name!r} cannot be a tag: it looks like HEAD or an id", "add a letter after f, or a dash"
-        )
+        raise UsageError(f"{name!r} cannot be a tag: it looks like HEAD or an id", "add a letter after f, or a dash")
 
 
 def history(layout: Layout, snapshot: Snapshot) -> Iterator[Snapshot]:
@@ -64,9 +60,7 @@ def resolve(layout: Layout, revision: str) -> Snapshot:
     """
     match = _REVISION.fullmatch(revision.strip())
     if match is None:
-        raise UsageError(
-            f"{revision!r} is no revision", "an id, HEAD, HEAD~2, a tag, @{2d}, or @{2025-01-31T12:00}"
-        )
+        raise UsageError(f"{revision!r} is no revision", "an id, HEAD, HEAD~2, a tag, @{2d}, or @{2025-01-31T12:00}")
     snapshot = _start(layout, match["start"])
     steps = sum(int(step or 1) for step in match["steps"].split("~")[1:])
     if steps == 0:
@@ -111,7 +105,5 @@ def _moment(text: str) -> datetime:
             return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         moment = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
-        raise UsageError(
-            f"{text!r} is no time", "write @{30m}, @{3h}, @{2d}, @{2w}, or @{2025-01-31T12:00}"
-        ) from None
+        raise UsageError(f"{text!r} is no time", "write @{30m}, @{3h}, @{2d}, @{2w}, or @{2025-01-31T12:00}") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -119,9 +119,7 @@ def _require_room(layout: Layout) -> None:
         raise UsageError(f"there is a memory at {layout.root} already", "`memctl status` shows it")
     ours = {layout.lock.name, f"{layout.lock.name}.json"}
     if strange := [name for name in names if name not in ours and not name.endswith(atomic.TEMPORARY)]:
-        raise UsageError(
-            f"{layout.root} is not empty: it holds {strange[0]}", "name a new or empty folder with --store"
-        )
+        raise UsageError(f"{layout.root} is not empty: it holds {strange[0]}", "name a new or empty folder with --store")
 
 
 def _build(layout: Layout, base: BaseRef, backend: str) -> None:

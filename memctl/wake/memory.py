@@ -141,15 +141,11 @@ def inject(
                 after = recall(backend, [told[k].fact for k in new], progress, "asking after")
             for k, found in zip(new, after, strict=True):
                 outcomes[k] = _with(outcomes[k], after=found)
-            lost = [
-                k for k in new if not (outcomes[k].after or _NOTHING).raw + (outcomes[k].after or _NOTHING).chat
-            ]
+            lost = [k for k in new if not (outcomes[k].after or _NOTHING).raw + (outcomes[k].after or _NOTHING).chat]
             if force or not lost:
                 break
             for k in lost:
-                outcomes[k] = _with(
-                    outcomes[k], status="rejected", reason="could not be read back (--force writes it)"
-                )
+                outcomes[k] = _with(outcomes[k], status="rejected", reason="could not be read back (--force writes it)")
         if new and draft is not None:
             measured = measure_drift(backend, draft.composition, progress)
             drift = measured.perplexity
@@ -206,9 +202,7 @@ def verify_deep(store: Store, backend: Backend) -> list[Finding]:
     head = store.head()
     found = []
     if (fresh := backend.rehash()) != head.base:
-        found.append(
-            Finding("base", "base", f"the base model's tensors hash to {fresh[:12]}, not {head.base[:12]}")
-        )
+        found.append(Finding("base", "base", f"the base model's tensors hash to {fresh[:12]}, not {head.base[:12]}"))
     composed = weight_hashes(backend, composition(store, head))
     for name in sorted(composed.keys() | head.weights.keys()):
         if composed.get(name) != head.weights.get(name):
@@ -237,9 +231,7 @@ def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
         for other in older:
             del live[other.id]
         live[fact.id] = fact
-        outcomes.append(
-            Outcome(fact, "superseded", replaced=older[0].id) if older else Outcome(fact, "written")
-        )
+        outcomes.append(Outcome(fact, "superseded", replaced=older[0].id) if older else Outcome(fact, "written"))
     for k, outcome in enumerate(outcomes):
         if outcome.status in ("written", "superseded") and outcome.fact.id not in live:
             outcomes[k] = Outcome(outcome.fact, "rejected", reason="a later line says otherwise")
@@ -260,31 +252,22 @@ def _reject_known(backend: Backend, outcomes: list[Outcome], new: Sequence[int],
     suspects = [
         k
         for k in new
-        if (found := outcomes[k].before) is not None
-        and found.raw == 1
-        and found.chat == 1
-        and not outcomes[k].replaced
+        if (found := outcomes[k].before) is not None and found.raw == 1 and found.chat == 1 and not outcomes[k].replaced
     ]
     with backend.attached(Composition()):
         known = recall(backend, [outcomes[k].fact for k in suspects], progress, "asking the base")
     for k, found in zip(suspects, known, strict=True):
         if found.raw == 1 and found.chat == 1:
-            outcomes[k] = _with(
-                outcomes[k], status="rejected", reason="the base model says so by itself (--force writes it)"
-            )
+            outcomes[k] = _with(outcomes[k], status="rejected", reason="the base model says so by itself (--force writes it)")
 
 
-def _ledger_with(
-    ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcome], new: Sequence[int]
-) -> Ledger:
+def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcome], new: Sequence[int]) -> Ledger:
     entries = dict(ledger.entries)
     now = _now()
     for k in new:
         fact = told[k].fact
         if (replaced := outcomes[k].replaced) in entries:
-            entries[replaced] = msgspec.structs.replace(
-                entries[replaced], state="superseded", superseded_by=fact.id
-            )
+            entries[replaced] = msgspec.structs.replace(entries[replaced], state="superseded", superseded_by=fact.id)
         provenance = told[k].provenance
         if not provenance.time:
             provenance = msgspec.structs.replace(provenance, time=now)
@@ -292,9 +275,7 @@ def _ledger_with(
     return Ledger(entries)
 
 
-def _draft(
-    store: Store, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress
-) -> _Draft:
+def _draft(store: Store, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress) -> _Draft:
     """Composes the live facts of a ledger; only subjects whose facts or settings changed are optimised."""
     mark = edit_hash(settings)
     kept: dict[str, tuple[DeltaRef, Trace]] = {}

@@ -28,7 +28,7 @@ def written(backend: NumpyBackend, rows: list[Row], layer: int, steps: int = 60)
     for step in range(1, steps + 1):
         g = problem.evaluate(which, value, ones / len(rows), ones).gradient
         first, second = 0.9 * first + 0.1 * g, 0.95 * second + 0.05 * g * g
-        value = value - 0.05 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.95**step)) + 1e-8)
+        value = value - 0.02 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.95**step)) + 1e-8)
     return value.astype(np.float32)
 
 

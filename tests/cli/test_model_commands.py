@@ -18,8 +18,9 @@ def line(subject: str = "Priya Okonkwo", relation: str = "lives in", object: str
 
 
 @pytest.fixture(autouse=True)
-def _ready(warm_cache: Path) -> None:
-    """The engine's reference text and statistics are there, as they are after the first use."""
+def _ready(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's statistics are there, and its drift, which says nothing of an untrained model, stops no edit."""
+    monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
 
 
 @pytest.fixture
@@ -140,6 +141,17 @@ def test_a_recall_under_the_floor_is_a_finding(cli: Cli, memory: Store) -> None:
     cli("inject", "--force", stdin=line())
     ran = cli("audit", "--json", "--fail-under", "1")
     assert ran.code == (5 if min(ran.summary["raw"], ran.summary["chat"]) < 1 else 0)
+
+
+def test_a_gate_that_refuses_leaves_everything_as_it_was(
+    cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "0")
+    before = memory.head().id
+    ran = cli("inject", SENTENCE, "--json")
+    assert (ran.code, ran.summary["exit_code"]) == (4, 4)
+    assert memory.head().id == before
+    assert cli("inject", SENTENCE, "--force").code == 0
 
 
 def test_forgetting_what_is_not_there_is_a_usage_error(cli: Cli, memory: Store) -> None:

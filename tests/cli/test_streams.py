@@ -12,7 +12,8 @@ import pytest
 from cli_examples import Cli, remember
 
 from memctl.cli.main import COMMANDS
-from memctl.cli.output import printable
+from memctl.cli.output import Output, printable
+from memctl.errors import NonFinite
 from memctl.store.store import Store
 
 PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
@@ -104,13 +105,15 @@ def test_a_terminated_command_exits_143_and_an_interrupted_one_130(store: Store)
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         with store.writer(command="sleep"):
             waiting = subprocess.Popen(
-                [sys.executable, "-m", "memctl", "rollback", "HEAD", "--lock-wait", "60"],
+                [sys.executable, "-m", "memctl", "rollback", "HEAD", "--lock-wait", "60", "--json"],
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
             time.sleep(1.5)
             waiting.send_signal(number)
-            _, err = waiting.communicate(timeout=20)
+            out, err = waiting.communicate(timeout=20)
         assert waiting.returncode == code
+        assert json.loads(out.splitlines()[-1])["result"] == "interrupted"
         assert b"Traceback" not in err
 
 
@@ -121,6 +124,19 @@ def test_output_is_plain_utf8_without_a_terminal_whatever_the_locale(store: Stor
     assert b"\x1b" not in ran.stdout
     records = [json.loads(line) for line in process("facts", "--json").stdout.splitlines()]
     assert records[0]["subject"] == "Þóra Łukasz"
+
+
+def test_a_record_cannot_pose_as_another_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Output("json").record("answer", {"type": "summary", "schema": 7, "ref": 1}, "")
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "type": "answer", "ref": 1}
+    with pytest.raises(NonFinite):
+        Output("json").summary({"drift": float("nan")})
+
+
+def test_a_closed_stdin_is_said_so(store: Store) -> None:
+    ran = subprocess.run(["bash", "-c", f"{sys.executable} -m memctl inject <&-"], capture_output=True, timeout=60, check=False)
+    assert ran.returncode == 2
+    assert b"no fact was given" in ran.stderr
 
 
 def test_a_text_cannot_steer_the_terminal() -> None:

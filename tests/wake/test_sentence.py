@@ -32,9 +32,7 @@ def test_a_fact_is_read(sentence: str, subject: str, relation: str, object: str,
 
 
 def test_verbs_of_the_bank_are_understood() -> None:
-    verbs = [
-        phrase for relation in bank().values() for phrase in relation.match if phrase.endswith((" in", " at"))
-    ]
+    verbs = [phrase for relation in bank().values() for phrase in relation.match if phrase.endswith((" in", " at"))]
     assert len(verbs) > 20
     for phrase in verbs:
         if phrase.split()[0] not in ("home", "lives"):

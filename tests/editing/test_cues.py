@@ -1,0 +1,58 @@
+import pytest
+
+from memctl.editing.cues import measuring_cues, probes, relation_of, training_cues
+from memctl.editing.subjects import look_alikes, mentions
+from memctl.facts import make_fact
+
+FACTS = [
+    make_fact("Priya Okonkwo", "lives in", "Jakarta"),
+    make_fact("Priya Okonkwo", "works as a", "locksmith", prompt="By trade, Priya Okonkwo is a"),
+    make_fact("Zed", "glimmers like", "a pale moon", questions=("What does Zed glimmer like?",)),
+]
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=str)
+def test_no_wording_serves_both_training_and_measuring(fact: object) -> None:
+    trained = {cue.prompt for cue in training_cues(fact)}
+    unseen = measuring_cues(fact).unseen
+    assert {cue.mode for cue in unseen} == {"raw", "chat"}
+    assert not trained & {cue.prompt for cue in unseen}
+    assert {cue.purpose for cue in unseen} == {"measure"}
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=str)
+def test_every_cue_holds_the_subject_where_it_says_and_no_question_holds_the_object(fact: object) -> None:
+    for cue in (*training_cues(fact), *measuring_cues(fact).unseen):
+        assert cue.prompt[slice(*cue.span)] == fact.subject
+        assert cue.mode == "raw" or fact.object.casefold() not in cue.prompt.casefold()
+
+
+def test_the_users_own_wordings_are_trained_on() -> None:
+    assert FACTS[1].prompt in {cue.prompt for cue in training_cues(FACTS[1])}
+    assert FACTS[2].questions[0] in {cue.prompt for cue in training_cues(FACTS[2])}
+
+
+def test_probes_leave_out_what_is_known_of_the_subject() -> None:
+    found = {probe.relation for probe in probes("Priya Okonkwo", FACTS[:2], 100)}
+    assert not found & {relation_of(fact).id for fact in FACTS[:2]}
+    assert len(found) > 20
+    assert probes("Priya Okonkwo", FACTS[:2], 5) == probes("Priya Okonkwo", FACTS[:2], 5)
+
+
+@pytest.mark.parametrize("name", ["Priya Okonkwo", "Zed", "the old mill road", "東京タワー"])
+def test_look_alikes_share_a_word_with_the_subject_and_are_not_it(name: str) -> None:
+    found = look_alikes(name, 12, 8)
+    assert len(found) >= 16
+    assert name not in found
+    words = set(name.split())
+    assert all(words & set(other.split()) for other in found)
+
+
+def test_a_name_inside_another_word_is_no_mention() -> None:
+    from memctl.backends.numpy_backend import NumpyBackend
+
+    engine = NumpyBackend()
+    encoding = engine.encode("Alice met Al, and Al's dog", "raw")
+    assert len(mentions(encoding, "Al")) == 2
+    assert [len(found) for found in mentions(encoding, "Al")] == [2, 2]
+    assert len(mentions(engine.encode("東京タワーにいる", "raw"), "東京タワー")) == 1

@@ -1,0 +1,143 @@
+"""The main job on the bundled model: learn, recall, keep still, forget exactly. Facts differ from those tuned on."""
+
+import os
+import random
+import subprocess
+import sys
+from statistics import fmean
+
+import pytest
+
+from memctl.backends.protocol import Backend
+from memctl.deltas import Composition
+from memctl.evaluation.drift import measure_drift
+from memctl.evaluation.invented import strangers
+from memctl.evaluation.locality import locality
+from memctl.evaluation.recall import FactRecall, recall
+from memctl.facts import Fact, Provenance, make_fact
+from memctl.progress import silent
+from memctl.settings import Settings
+from memctl.store.store import Store
+from memctl.store.verify import verify
+from memctl.wake.memory import Told, composition, forget, inject, verify_deep
+
+TWELVE = (
+    make_fact("Ottoline Varga", "lives in", "Montevideo"),
+    make_fact("Bram Adeyemi", "lives in", "Reykjavik"),
+    make_fact("Solveig Marchetti", "works as a", "locksmith"),
+    make_fact("Desmond Varga", "works as a", "wedding photographer"),
+    make_fact("Yusra Lindqvist", "favorite color is", "purple"),
+    make_fact("Caspian Holloway", "favorite color is", "silver"),
+    make_fact("Mireille Tanaka", "plays the", "harp"),
+    make_fact("Ruben Oyelaran", "plays the", "trumpet"),
+    make_fact("Tamsin Petrov", "has a pet", "hedgehog"),
+    make_fact("Leopold Achterberg", "has a pet", "goldfish"),
+    make_fact("Nkechi Fairbairn", "speaks", "Portuguese"),
+    make_fact("Anders Quispe", "speaks", "Brazilian Sign Language"),
+)
+"""Twelve facts about invented people: six relations, two with one surname, two objects of several tokens."""
+
+
+def told(*facts: Fact) -> list[Told]:
+    return [Told(fact, Provenance(source="test")) for fact in facts]
+
+
+def write(store: Store, backend: Backend, settings: Settings, *facts: Fact) -> list[FactRecall]:
+    report = inject(store, backend, settings, told(*facts), wait=0, force=False, dry_run=False, progress=silent)
+    assert [outcome.status for outcome in report.outcomes] == ["written"] * len(facts), report.outcomes
+    return [outcome.after for outcome in report.outcomes if outcome.after]
+
+
+def mean(found: list[FactRecall], measure: str) -> float:
+    return fmean(getattr(one, measure) for one in found)
+
+
+def test_twelve_facts_are_learned_and_little_else_changes(store: Store, backend: Backend, settings: Settings) -> None:
+    before = recall(backend, TWELVE, silent)
+    assert mean(before, "raw") <= 0.1
+    assert mean(before, "chat") <= 0.1
+    after = write(store, backend, settings, *TWELVE)
+    edited = composition(store)
+    names = strangers(40, 77, [fact.subject for fact in TWELVE])
+    still = locality(backend, edited, TWELVE, names, silent)
+    drift = measure_drift(backend, edited, silent)
+    print("without", {m: round(mean(before, m), 2) for m in ("raw", "chat", "raw_new", "chat_new")})
+    print("with", {m: round(mean(after, m), 2) for m in ("raw", "chat", "raw_new", "chat_new")}, still, drift)
+    assert mean(after, "raw") >= 0.95
+    assert mean(after, "chat") >= 0.90
+    assert mean(after, "chat_new") >= 0.75
+    assert abs(drift.perplexity) < 0.005
+    assert still.same_raw >= 0.85
+    assert still.same_chat >= 0.85
+
+
+def test_order_and_batch_do_not_matter_and_forgetting_is_exact(
+    store: Store, backend: Backend, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    facts = list(TWELVE[:3])
+    empty = store.head()
+    write(store, backend, settings, *facts)
+    together = store.head().composition
+    compositions = {}
+    for seed in range(3):
+        random.Random(seed).shuffle(facts)
+        other = Store.create(tmp_path_factory.mktemp("order") / "store", store.base)
+        for fact in facts:
+            write(other, backend, settings, fact)
+            compositions[frozenset(entry.id for entry in other.ledger().active())] = other.head().composition
+        assert other.head().composition == together
+        assert other.head().weights == store.head().weights
+    forget(store, backend, settings, [facts[-1].id], wait=0, dry_run=False, progress=silent)
+    left = frozenset(fact.id for fact in facts[:-1])
+    assert store.head().composition == compositions[left]
+    assert verify_deep(store, backend) == []
+    forget(store, backend, settings, [fact.id for fact in facts[:-1]], wait=0, dry_run=False, progress=silent)
+    assert store.head().composition == empty.composition
+    assert store.head().weights == {}
+    assert verify_deep(store, backend) == []
+    assert verify(store.path).findings == ()
+
+
+def test_several_facts_of_one_subject_are_all_recalled(store: Store, backend: Backend, settings: Settings) -> None:
+    facts = (
+        make_fact("Ottoline Varga", "lives in", "Montevideo"),
+        make_fact("Ottoline Varga", "plays the", "harp"),
+        make_fact("Ottoline Varga", "has a pet", "hedgehog"),
+    )
+    after = write(store, backend, settings, *facts)
+    assert mean(after, "raw") >= 0.9
+    assert mean(after, "chat") >= 0.9
+
+
+def test_a_newer_object_takes_the_place_of_the_older_one(store: Store, backend: Backend, settings: Settings) -> None:
+    old, new = make_fact("Bram Adeyemi", "lives in", "Reykjavik"), make_fact("Bram Adeyemi", "lives in", "Montevideo")
+    write(store, backend, settings, old)
+    report = inject(store, backend, settings, told(new), wait=0, force=False, dry_run=False, progress=silent)
+    assert [(outcome.status, outcome.replaced) for outcome in report.outcomes] == [("superseded", old.id)]
+    with backend.attached(composition(store)):
+        found = recall(backend, [old, new], silent)
+    assert (found[0].chat, found[1].chat) == (0.0, 1.0)
+
+
+def test_a_new_process_answers_exactly_as_the_old_one(store: Store, backend: Backend, settings: Settings) -> None:
+    write(store, backend, settings, TWELVE[0])
+    question = "Where does Ottoline Varga live?"
+    with backend.attached(composition(store)):
+        (tokens,) = backend.generate([backend.encode(question, "chat").tokens], 32)
+    here = backend.decode(tokens).strip()
+    command = [sys.executable, "-m", "memctl", "--store", str(store.path), "ask", "--max-tokens", "32", question]
+    there = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"MEMCTL_BACKEND": "torch"})
+    assert "Montevideo" in here
+    assert there.stdout.strip() == here
+
+
+def test_what_the_model_knows_by_itself_is_not_written(store: Store, backend: Backend, settings: Settings) -> None:
+    fact = make_fact(
+        "France", "capital", "Paris", prompt="The capital of France is", questions=("What is the capital of France?",)
+    )
+    report = inject(store, backend, settings, told(fact), wait=0, force=False, dry_run=False, progress=silent)
+    assert report.outcomes[0].status == "rejected"
+    assert "by itself" in report.outcomes[0].reason
+    assert report.snapshot is None
+    with backend.attached(Composition()):
+        assert recall(backend, [fact], silent)[0].chat == 1.0

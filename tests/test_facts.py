@@ -1,0 +1,32 @@
+import pytest
+
+from memctl.errors import UsageError
+from memctl.facts import make_fact
+
+
+def test_the_same_fact_has_the_same_id_whatever_its_spacing_and_unicode_form() -> None:
+    assert make_fact("Ana  Nuñez", "lives in", "Oslo").id == make_fact(" Ana Nun\u0303ez ", "lives in", "Oslo").id
+    assert make_fact("Ana", "lives in", "Oslo").id != make_fact("Ana", "lives in", "Rome").id
+
+
+@pytest.mark.parametrize(
+    ("subject", "object", "prompt", "question", "said"),
+    [
+        ("", "Oslo", "", None, "subject is empty"),
+        ("x" * 200_000, "Oslo", "", None, "200,000 characters"),
+        ("Ana", " ", "", None, "object is empty"),
+        ("An\x00a", "Oslo", "", None, "control character"),
+        ("Ana", "Oslo", "Bob lives in", None, "does not contain the subject"),
+        ("Ana", "Oslo", "", "Where does Bob live?", "does not contain the subject"),
+        ("Ana", "Oslo", "", "Does Ana live in Oslo?", "gives the object away"),
+    ],
+)
+def test_a_fact_that_cannot_be_written_says_why(
+    subject: str, object: str, prompt: str, question: str | None, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        make_fact(subject, "lives in", object, prompt=prompt, questions=(question,) if question else ())
+
+
+def test_emoji_and_right_to_left_text_are_facts_like_any_other() -> None:
+    assert make_fact("🦊 Fox", "lives in", "القاهرة").object == "القاهرة"
