@@ -45,7 +45,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wordings: int = 3
     probes: int = 1
     probe_weight: float = 0.2
-    learning_rate: float = 0.8
+    learning_rate: float = 0.4
     norm_bound: float = 10.0
     threshold: float = 0.55
     sharpness: float = 80.0

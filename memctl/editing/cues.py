@@ -49,12 +49,22 @@ def relation_of(fact: Fact) -> Relation:
     return found if found is not None else general(fact.relation)
 
 
-def training_cues(fact: Fact) -> tuple[Cue, ...]:
-    """The wordings a value is trained on: the user's own first, then the bank's."""
+def answers(fact: Fact) -> tuple[str, ...]:
+    """Full sentences that state the fact: the bank's, and the user's own words."""
+    forms = [_filled(form, fact) for form in relation_of(fact).answer]
+    return tuple(_distinct([*forms, f"{fact.completion_prompt} {fact.object}."]))
+
+
+def training_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
+    """The wordings a value is trained on: the user's own first, then the bank's.
+
+    Args:
+        answer: What is to be said in chat; by default the first of `answers`.
+    """
     relation = relation_of(fact)
     raw = [fact.completion_prompt, *(_filled(form, fact) for form in relation.raw)]
     chat = [*fact.questions, *(_filled(form, fact) for form in relation.questions)]
-    sentence = _filled(relation.answer[0], fact)
+    sentence = answer or answers(fact)[0]
     chat = [question for question in chat if fact.object.casefold() not in question.casefold()]
     return (
         *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)[: RAW_CUES + 1]),

@@ -51,7 +51,7 @@ def fit_selector(backend: Backend, layer: int, subject: str, own: Float, stats: 
     alike = look_alike_inputs(backend, layer, subject, settings.look_alikes)
     contexts = np.concatenate([own, generic])
     random = seeded("selector", subject)
-    moved = stats.deviations[random.choice(len(stats.deviations), VIRTUAL, replace=False)]
+    moved = stats.deviations[random.permutation(len(stats.deviations))[:VIRTUAL]]
     positives = np.concatenate([contexts, contexts.mean(0) + moved])
     fixed = np.concatenate([stats.bystanders, alike, parts, stats.first])
     w = _fit(positives, fixed, stats, settings.threshold)

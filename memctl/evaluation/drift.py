@@ -41,13 +41,15 @@ class Drift(msgspec.Struct, frozen=True):
 
 
 def held_out_windows(backend: Backend) -> list[Tokens]:
-    """The held-out text in windows of at most 256 tokens; passages are not mixed."""
+    """The held-out text in windows of at most 256 tokens; passages are not mixed. An engine for tests takes the first."""
     passages = (files("memctl.data") / "heldout.txt").read_text(encoding="utf-8").split("\n---\n")
     found = []
     for passage in passages:
         tokens = backend.encode(passage.strip(), "raw").tokens
         found += [tokens[k : k + WINDOW] for k in range(0, len(tokens), WINDOW)]
-    return [window for window in found if len(window) > 8]
+    found = [window for window in found if len(window) > 8]
+    ends = np.cumsum([len(window) for window in found])
+    return found[: int(np.searchsorted(ends, backend.reference_tokens)) + 1]
 
 
 def measure_drift(backend: Backend, composition: Composition, progress: Progress) -> Drift:

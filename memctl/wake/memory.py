@@ -219,29 +219,27 @@ def _with(outcome: Outcome, **changes: object) -> Outcome:
 
 
 def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
-    """What is new, what is there already, and what takes the place of what."""
-    outcomes: list[Outcome] = []
+    """What is new, what is there already, and what takes the place of what; of two lines that disagree the later holds."""
     live = {entry.id: entry.fact for entry in ledger.active()}
-    for one in told:
-        fact = one.fact
-        if fact.id in live:
+    outcomes: list[Outcome] = []
+    for k, one in enumerate(told):
+        fact, later = one.fact, [other.fact for other in told[k + 1 :]]
+        older = next((other for other in live.values() if _contradicts(fact, other)), None)
+        if any(_contradicts(fact, other) for other in later):
+            outcomes.append(Outcome(fact, "rejected", reason="a later line says otherwise"))
+        elif fact.id in live or fact.id in {outcome.fact.id for outcome in outcomes}:
             outcomes.append(Outcome(fact, "present"))
-            continue
-        older = [other for other in live.values() if _contradicts(fact, other)]
-        for other in older:
-            del live[other.id]
-        live[fact.id] = fact
-        outcomes.append(Outcome(fact, "superseded", replaced=older[0].id) if older else Outcome(fact, "written"))
-    for k, outcome in enumerate(outcomes):
-        if outcome.status in ("written", "superseded") and outcome.fact.id not in live:
-            outcomes[k] = Outcome(outcome.fact, "rejected", reason="a later line says otherwise")
+        else:
+            status: Status = "superseded" if older else "written"
+            outcomes.append(Outcome(fact, status, replaced=older.id if older else ""))
     return outcomes
 
 
 def _contradicts(fact: Fact, other: Fact) -> bool:
-    """Same subject and relation, another object, and the relation has one object at a time."""
+    """Another fact with the same subject and relation, where the relation has one object at a time."""
     return (
-        fact.subject.casefold() == other.subject.casefold()
+        fact.id != other.id
+        and fact.subject.casefold() == other.subject.casefold()
         and relation_key(fact.relation) == relation_key(other.relation)
         and not relation_of(fact).many
     )

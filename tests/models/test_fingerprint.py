@@ -68,9 +68,7 @@ def test_who_saved_the_model_and_how_does_not_count(folder: Path) -> None:
     edit(folder / "config.json", transformers_version="9.9", _name_or_path="elsewhere", dtype="bfloat16")
     edit(folder / "tokenizer.json", padding={"length": 7})
     config = orjson.loads((folder / "config.json").read_bytes())
-    (folder / "config.json").write_bytes(
-        orjson.dumps(dict(reversed(config.items())), option=orjson.OPT_INDENT_2)
-    )
+    (folder / "config.json").write_bytes(orjson.dumps(dict(reversed(config.items())), option=orjson.OPT_INDENT_2))
     (folder / "README.md").write_text("words")
     assert fingerprint(folder, fresh=True) == before
 

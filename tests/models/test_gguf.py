@@ -108,9 +108,7 @@ def test_digits_are_tokens_of_their_own(write_gguf: Writer, tmp_path: Path) -> N
     assert tokenizer.convert_ids_to_tokens(tokenizer("\n\n1").input_ids) == ["ĊĊ", "1"]
 
 
-@pytest.mark.parametrize(
-    "text", ["plain", "  naïve café\n\tx", "日本語 🙂", "<|im_start|>user<|im_end|>", "3.14  15"]
-)
+@pytest.mark.parametrize("text", ["plain", "  naïve café\n\tx", "日本語 🙂", "<|im_start|>user<|im_end|>", "3.14  15"])
 def test_text_survives_the_tokenizer(text: str, write_gguf: Writer, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny()), tmp_path))
     assert tokenizer.decode(tokenizer(text).input_ids) == text

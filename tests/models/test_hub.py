@@ -35,9 +35,7 @@ def refusal(kind: type[Exception]) -> Exception:
         (TimeoutError, "local folder"),
     ],
 )
-def test_a_refusal_says_what_to_do(
-    kind: type[Exception], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_says_what_to_do(kind: type[Exception], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise refusal(kind)
 

@@ -49,9 +49,7 @@ def test_a_gguf_file_that_was_replaced_is_another_model(tmp_path: Path, cache: P
     assert find(str(path)).folder != before
 
 
-@pytest.mark.parametrize(
-    "typed", ["", "smollm", "a/b/c", "/no/such/folder", "./no", "~/no", "no.gguf", "a b/c"]
-)
+@pytest.mark.parametrize("typed", ["", "smollm", "a/b/c", "/no/such/folder", "./no", "~/no", "no.gguf", "a b/c"])
 def test_what_is_no_model_is_an_error_with_a_hint(typed: str, cache: Path) -> None:
     with pytest.raises(ModelUnavailable) as caught:
         find(typed)
@@ -65,9 +63,7 @@ def test_a_near_miss_names_the_model(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
-def test_a_folder_that_lacks_something_is_refused_by_its_name(
-    file: str, make_folder: Maker, tmp_path: Path
-) -> None:
+def test_a_folder_that_lacks_something_is_refused_by_its_name(file: str, make_folder: Maker, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "model")
     (folder / file).unlink()
     with pytest.raises(ModelUnavailable, match=file):
@@ -132,9 +128,7 @@ def test_what_fails_leaves_nothing_that_looks_fetched(cache: Path, monkeypatch: 
     assert [path for path in (cache / "models").rglob("*") if path.suffix != ".lock"] == []
 
 
-def test_a_killed_fetch_does_not_stand_in_the_way(
-    make_folder: Maker, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_fetch_does_not_stand_in_the_way(make_folder: Maker, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies in the middle, without a chance to tidy up; the next one starts over and succeeds."""
     code = (
         "import os\nfrom memctl.models import bundled, source\n"

@@ -40,9 +40,7 @@ def test_the_library_reads_what_is_written(
 
 def test_bfloat16_needs_no_numpy_type(tmp_path: Path) -> None:
     write_tensors(tmp_path / "a.safetensors", [TensorSpec("w", "BF16", (2,))], [b"\x80\x3f\x00\xc0"])
-    assert torch.equal(
-        load_torch(tmp_path / "a.safetensors")["w"], torch.tensor([1.0, -2.0], dtype=torch.bfloat16)
-    )
+    assert torch.equal(load_torch(tmp_path / "a.safetensors")["w"], torch.tensor([1.0, -2.0], dtype=torch.bfloat16))
 
 
 def test_the_header_of_the_library_is_read(tmp_path: Path) -> None:

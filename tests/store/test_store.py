@@ -184,9 +184,7 @@ def test_time_goes_forward_even_if_the_clock_does_not(store: Store, monkeypatch:
     assert newest.time > older.time
 
 
-@pytest.mark.parametrize(
-    "name", ["HEAD", "head", "@{1d}", "deadbeef", "abc", "a~1", "", "-x", "two words", "x" * 65, "a/b"]
-)
+@pytest.mark.parametrize("name", ["HEAD", "head", "@{1d}", "deadbeef", "abc", "a~1", "", "-x", "two words", "x" * 65, "a/b"])
 def test_a_tag_cannot_look_like_another_revision(store: Store, name: str) -> None:
     with store.writer() as writer, pytest.raises(UsageError):
         writer.tag(name, "HEAD")

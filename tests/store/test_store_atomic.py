@@ -13,9 +13,7 @@ from memctl.errors import DiskFull, MemctlError, StoreNotWritable
 from memctl.store import atomic
 
 
-def test_replace_syncs_the_bytes_then_renames_then_syncs_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replace_syncs_the_bytes_then_renames_then_syncs_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
 
     def record(_: int, name: str, arguments: tuple[Any, ...]) -> None:
@@ -40,9 +38,7 @@ def test_macos_flushes_the_drive_too(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert asked == [51, 51]
 
 
-def test_a_drive_that_cannot_flush_is_synced_the_common_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_drive_that_cannot_flush_is_synced_the_common_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
 
     def refuse(*_: int) -> None:

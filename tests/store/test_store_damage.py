@@ -140,13 +140,9 @@ def test_writing_an_object_again_heals_it(store: Store) -> None:
 def test_a_manifest_that_contradicts_its_ledger_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("memctl.store.writer.contradictions", lambda *_: [])
     with store.writer() as writer:
-        made = writer.commit(
-            ledger=store.ledger(), deltas=(), weights={}, metrics={}, message="lost all deltas"
-        )
+        made = writer.commit(ledger=store.ledger(), deltas=(), weights={}, metrics={}, message="lost all deltas")
     report = verify(store.path)
-    assert {(finding.path, finding.kind) for finding in report.findings} == {
-        (f"snapshots/{made.id}.json", "ledger")
-    }
+    assert {(finding.path, finding.kind) for finding in report.findings} == {(f"snapshots/{made.id}.json", "ledger")}
     assert len(report.findings) == len(store.ledger().active())
     assert report.last_good == made.parent
 

@@ -148,9 +148,7 @@ def test_killed_at_every_write_leaves_before_or_after(name: str, fresh: Callable
 
 
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
-def test_init_that_fails_at_any_write_can_be_repeated(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_init_that_fails_at_any_write_can_be_repeated(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes = count_writes(monkeypatch, lambda: Store.create(tmp_path / "whole", BASE))
     for at in range(1, writes + 1):
         path = tmp_path / f"store{at}"

@@ -88,11 +88,7 @@ def test_no_nan_and_no_invalid_text(journal: Journal) -> None:
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -100,9 +96,7 @@ JSON = st.recursive(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), max_size=4))
-def test_any_json_object_survives(
-    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]]
-) -> None:
+def test_any_json_object_survives(tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]]) -> None:
     journal = Journal(Layout(tmp_path_factory.mktemp("any")))
     journal.create()
     for record in records:

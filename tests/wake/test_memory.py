@@ -1,0 +1,167 @@
+"""What a write does to the memory, on the numpy engine with short searches: what is composed follows from the set of facts."""
+
+import random
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from memctl.backends.numpy_backend import NumpyBackend
+from memctl.errors import GateRefused, UsageError
+from memctl.facts import Fact, Provenance, make_fact
+from memctl.progress import silent
+from memctl.settings import EditSettings, Settings
+from memctl.store.records import BaseRef
+from memctl.store.store import Store
+from memctl.store.verify import verify
+from memctl.wake.memory import InjectReport, Told, forget, inject, verify_deep
+
+QUICK = Settings(
+    store="unused", backend="numpy", drift_budget=1e9, edit=EditSettings(steps=3, look_alikes=(3, 2), wordings=1, probes=1)
+)
+FACTS = (
+    make_fact("Ana Lund", "lives in", "Oslo"),
+    make_fact("Ben Lund", "lives in", "Rome"),
+    make_fact("Ana Lund", "favorite color is", "teal"),
+    make_fact("Cy Mori", "speaks", "Urdu"),
+)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> NumpyBackend:
+    return NumpyBackend()
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache-of-memory-tests"))
+
+
+def new_store(path: Path, engine: NumpyBackend) -> Store:
+    return Store.create(path / "store", BaseRef("numpy", engine.fingerprint), backend="numpy")
+
+
+def write(store: Store, engine: NumpyBackend, *facts: Fact, settings: Settings = QUICK, **options: bool) -> InjectReport:
+    told = [Told(fact, Provenance(source="test")) for fact in facts]
+    given = {"force": True, "dry_run": False} | options
+    return inject(store, engine, settings, told, wait=0, progress=silent, **given)
+
+
+def drop(store: Store, engine: NumpyBackend, *facts: Fact) -> None:
+    forget(store, engine, QUICK, [fact.id for fact in facts], wait=0, dry_run=False, progress=silent)
+
+
+@pytest.mark.parametrize("units", [1, 0])
+def test_neither_order_nor_batch_nor_detours_show_in_the_composition(tmp_path: Path, engine: NumpyBackend, units: int) -> None:
+    settings = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, units=units))
+    together = new_store(tmp_path / "together", engine)
+    write(together, engine, *FACTS, settings=settings)
+    for seed in range(3 if units else 1):
+        order = list(FACTS)
+        random.Random(seed).shuffle(order)
+        store = new_store(tmp_path / str(seed), engine)
+        for fact in order:
+            write(store, engine, fact, settings=settings)
+        assert store.head().composition == together.head().composition
+        assert store.head().weights == together.head().weights
+
+
+def test_forgetting_leads_to_the_store_that_never_had_the_fact(tmp_path: Path, engine: NumpyBackend) -> None:
+    without, store = new_store(tmp_path / "without", engine), new_store(tmp_path / "with", engine)
+    empty = store.head()
+    write(without, engine, *FACTS[1:])
+    write(store, engine, *FACTS)
+    drop(store, engine, FACTS[0])  # Ana keeps her other fact
+    assert store.head().composition == without.head().composition
+    drop(store, engine, *FACTS[1:])
+    assert store.head().composition == empty.composition
+    assert store.head().weights == {}
+    assert verify_deep(store, engine) == []
+    assert verify(store.path).findings == ()
+
+
+def test_forget_says_which_snapshots_still_hold_the_fact(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    write(store, engine, FACTS[0])
+    holding = store.head().id
+    write(store, engine, FACTS[3])
+    report = forget(store, engine, QUICK, [FACTS[0].id[:6]], wait=0, dry_run=False, progress=silent)
+    assert [entry.id for entry in report.forgotten] == [FACTS[0].id]
+    assert set(report.still_in) == {holding, store.snapshot("HEAD~1").id}
+
+
+def test_a_fact_told_twice_is_present_and_changes_nothing(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    first = write(store, engine, FACTS[0], FACTS[0])
+    assert [outcome.status for outcome in first.outcomes] == ["written", "present"]
+    head = store.head().id
+    assert [outcome.status for outcome in write(store, engine, FACTS[0]).outcomes] == ["present"]
+    assert store.head().id == head
+
+
+def test_another_object_supersedes_unless_the_relation_has_many(tmp_path: Path, engine: NumpyBackend) -> None:
+    store, once = new_store(tmp_path / "a", engine), new_store(tmp_path / "b", engine)
+    write(store, engine, FACTS[0])
+    moved = make_fact("ana lund", "resides in", "Lima")
+    report = write(store, engine, moved)
+    assert [(outcome.status, outcome.replaced) for outcome in report.outcomes] == [("superseded", FACTS[0].id)]
+    entry = store.ledger().entries[FACTS[0].id]
+    assert (entry.state, entry.superseded_by) == ("superseded", moved.id)
+    write(once, engine, moved)
+    assert store.head().composition == once.head().composition
+    also = write(store, engine, FACTS[3], make_fact("Cy Mori", "speaks", "Thai"))
+    assert [outcome.status for outcome in also.outcomes] == ["written", "written"]
+
+
+def test_of_two_lines_that_contradict_each_other_the_later_one_is_written(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    report = write(store, engine, FACTS[0], make_fact("Ana Lund", "lives in", "Lima"))
+    assert [outcome.status for outcome in report.outcomes] == ["rejected", "written"]
+    assert [entry.fact.object for entry in store.ledger().active()] == ["Lima"]
+
+
+def test_a_change_beyond_the_drift_budget_is_not_kept(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    head = store.head()
+    strict = msgspec.structs.replace(QUICK, drift_budget=0.0, edit=msgspec.structs.replace(QUICK.edit, units=0))
+    write(store, engine, FACTS[0], settings=strict, dry_run=True)
+    with pytest.raises(GateRefused, match="budget"):
+        _unforced(store, engine, strict)
+    assert store.head() == head
+
+
+def _unforced(store: Store, engine: NumpyBackend, settings: Settings) -> None:
+    """Writes without --force something that can be read back, whatever the engine makes of it."""
+    from memctl.wake import memory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "recall", lambda backend, facts, *rest: [memory.FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
+        write(store, engine, FACTS[0], settings=settings, force=False)
+
+
+def test_what_cannot_be_read_back_is_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    head = store.head()
+    weak = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, steps=1))
+    report = write(store, engine, FACTS[0], settings=weak, force=False)
+    assert [outcome.status for outcome in report.outcomes] == ["rejected"]
+    assert "read back" in report.outcomes[0].reason
+    assert store.head() == head
+
+
+def test_an_unknown_id_is_refused_before_anything_happens(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    write(store, engine, FACTS[0])
+    head = store.head()
+    with pytest.raises(UsageError, match="no fact"):
+        forget(store, engine, QUICK, [FACTS[0].id, "ffffffffffff"], wait=0, dry_run=False, progress=silent)
+    assert store.head() == head
+
+
+def test_other_settings_make_every_live_fact_anew(tmp_path: Path, engine: NumpyBackend) -> None:
+    store, fresh = new_store(tmp_path / "a", engine), new_store(tmp_path / "b", engine)
+    other = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, threshold=0.5))
+    write(store, engine, FACTS[0])
+    write(store, engine, FACTS[3], settings=other)
+    write(fresh, engine, FACTS[0], FACTS[3], settings=other)
+    assert store.head().composition == fresh.head().composition
