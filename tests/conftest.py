@@ -1,5 +1,7 @@
-"""For all tests: one BLAS thread a process, since the tests run in several and would wait for each other's threads."""
+"""For all tests: one thread a process where several processes run, since their threads would wait for each other."""
 
 import os
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")

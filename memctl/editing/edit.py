@@ -15,7 +15,7 @@ from memctl.editing.selectors import fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import covariance, statistics
 from memctl.editing.subjects import last_tokens
-from memctl.editing.values import Subject, find_values
+from memctl.editing.values import Subject, find_values, natural_answer
 from memctl.errors import UsageError
 from memctl.progress import Progress
 from memctl.settings import EditSettings
@@ -84,12 +84,12 @@ def trace_of(subject: str, delta: Delta) -> Trace:
 
 
 def _at_subject(backend: Backend, layer: int, subject: Subject) -> tuple[Activations, list[str]]:
-    """What the layer sees at the subject's last token in the training cues of its facts, and their modes."""
-    cues = [cue for fact in subject.facts for cue in training_cues(fact)]
-    encodings = [backend.encode(cue.prompt, cue.mode) for cue in cues]
-    positions = [last_tokens(encoding, subject.name)[:1] for encoding in encodings]
+    """What the layer sees at each mention of the subject in its facts' cues and answers, and the cues' modes."""
+    cues = [cue for fact in subject.facts for cue in training_cues(fact, natural_answer(backend, fact))]
+    encodings = [backend.encode(cue.prompt, cue.mode, cue.target) for cue in cues]
+    positions = [last_tokens(encoding, subject.name) for encoding in encodings]
     seen = backend.activations([encoding.tokens for encoding in encodings], layer, positions)
-    return seen, [cue.mode for cue in cues]
+    return seen, [cue.mode for cue, places in zip(cues, positions, strict=True) for _ in places]
 
 
 def _by_mode(states: Float, modes: Sequence[str]) -> Float:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from memctl.backends.protocol import Backend, Float, Row
 from memctl.editing.cues import Probe, answers, probes, training_cues
-from memctl.editing.subjects import last_tokens, mentions, seeded
+from memctl.editing.subjects import last_tokens, seeded
 from memctl.facts import Cue, Fact
 from memctl.settings import EditSettings
 
@@ -135,19 +135,17 @@ def _before_object(backend: Backend, prompt: str, answer: str, thing: str) -> in
 
 
 def target_row(backend: Backend, cue: Cue, subject: str, group: int) -> Row:
-    """The row that trains a cue; the residual stands at each mention of the subject.
+    """The row that trains a cue: the whole target is scored, the residual stands at each mention of the subject.
 
-    The whole target is scored but for the rest of a name that has begun: copying it is no part of the fact.
+    Copying the name is scored too: a value that garbles it in the answer keeps its own unit from firing there.
     """
     asked = backend.encode(cue.prompt, cue.mode).tokens
     whole = backend.encode(cue.prompt, cue.mode, cue.target)
     first = next((k for k, (a, b) in enumerate(zip(asked, whole.tokens, strict=False)) if a != b), len(asked))
-    named = mentions(whole, subject)
-    copied = {position for mention in named for position in mention[1:]}
     return Row(
         tokens=whole.tokens,
-        sites=tuple(mention[-1] for mention in named),
-        predict=tuple(k - 1 for k in range(first, len(whole.tokens)) if k not in copied),
+        sites=last_tokens(whole, subject),
+        predict=tuple(range(first - 1, len(whole.tokens) - 1)),
         group=group,
     )
 

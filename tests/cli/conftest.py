@@ -70,6 +70,10 @@ def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def warm_cache(warmed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets memctl use the shared cache, in this process and in those it starts."""
+    """Lets commands of this process use the shared cache, and measures drift on a few windows of text only."""
+    from memctl.evaluation import drift
+
+    all_windows = drift.held_out_windows
+    monkeypatch.setattr(drift, "held_out_windows", lambda backend: all_windows(backend)[:4])
     monkeypatch.setenv("MEMCTL_CACHE", str(warmed))
     return warmed

@@ -1,4 +1,4 @@
-"""The bundled model, loaded once for all tests of the main job; everything here runs in one worker."""
+"""The bundled model, loaded once for all tests of the main job; the tests of one file run in one worker."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real" in item.path.parts:
             item.add_marker(pytest.mark.model)
-            item.add_marker(pytest.mark.xdist_group("real"))
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,11 @@
 """The main job on the bundled model: learn, recall, keep still, forget exactly. Facts differ from those tuned on."""
 
 import os
-import random
 import subprocess
 import sys
 from statistics import fmean
 
-import pytest
+from real_examples import TWELVE, told, write
 
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition
@@ -14,38 +13,11 @@ from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import strangers
 from memctl.evaluation.locality import locality
 from memctl.evaluation.recall import FactRecall, recall
-from memctl.facts import Fact, Provenance, make_fact
+from memctl.facts import make_fact
 from memctl.progress import silent
 from memctl.settings import Settings
 from memctl.store.store import Store
-from memctl.store.verify import verify
-from memctl.wake.memory import Told, composition, forget, inject, verify_deep
-
-TWELVE = (
-    make_fact("Ottoline Varga", "lives in", "Montevideo"),
-    make_fact("Bram Adeyemi", "lives in", "Reykjavik"),
-    make_fact("Solveig Marchetti", "works as a", "locksmith"),
-    make_fact("Desmond Varga", "works as a", "wedding photographer"),
-    make_fact("Yusra Lindqvist", "favorite color is", "purple"),
-    make_fact("Caspian Holloway", "favorite color is", "silver"),
-    make_fact("Mireille Tanaka", "plays the", "harp"),
-    make_fact("Ruben Oyelaran", "plays the", "trumpet"),
-    make_fact("Tamsin Petrov", "has a pet", "hedgehog"),
-    make_fact("Leopold Achterberg", "has a pet", "goldfish"),
-    make_fact("Nkechi Fairbairn", "speaks", "Portuguese"),
-    make_fact("Anders Quispe", "speaks", "Brazilian Sign Language"),
-)
-"""Twelve facts about invented people: six relations, two with one surname, two objects of several tokens."""
-
-
-def told(*facts: Fact) -> list[Told]:
-    return [Told(fact, Provenance(source="test")) for fact in facts]
-
-
-def write(store: Store, backend: Backend, settings: Settings, *facts: Fact) -> list[FactRecall]:
-    report = inject(store, backend, settings, told(*facts), wait=0, force=False, dry_run=False, progress=silent)
-    assert [outcome.status for outcome in report.outcomes] == ["written"] * len(facts), report.outcomes
-    return [outcome.after for outcome in report.outcomes if outcome.after]
+from memctl.wake.memory import composition, inject
 
 
 def mean(found: list[FactRecall], measure: str) -> float:
@@ -69,33 +41,6 @@ def test_twelve_facts_are_learned_and_little_else_changes(store: Store, backend:
     assert abs(drift.perplexity) < 0.005
     assert still.same_raw >= 0.85
     assert still.same_chat >= 0.85
-
-
-def test_order_and_batch_do_not_matter_and_forgetting_is_exact(
-    store: Store, backend: Backend, settings: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    facts = list(TWELVE[:3])
-    empty = store.head()
-    write(store, backend, settings, *facts)
-    together = store.head().composition
-    compositions = {}
-    for seed in range(3):
-        random.Random(seed).shuffle(facts)
-        other = Store.create(tmp_path_factory.mktemp("order") / "store", store.base)
-        for fact in facts:
-            write(other, backend, settings, fact)
-            compositions[frozenset(entry.id for entry in other.ledger().active())] = other.head().composition
-        assert other.head().composition == together
-        assert other.head().weights == store.head().weights
-    forget(store, backend, settings, [facts[-1].id], wait=0, dry_run=False, progress=silent)
-    left = frozenset(fact.id for fact in facts[:-1])
-    assert store.head().composition == compositions[left]
-    assert verify_deep(store, backend) == []
-    forget(store, backend, settings, [fact.id for fact in facts[:-1]], wait=0, dry_run=False, progress=silent)
-    assert store.head().composition == empty.composition
-    assert store.head().weights == {}
-    assert verify_deep(store, backend) == []
-    assert verify(store.path).findings == ()
 
 
 def test_several_facts_of_one_subject_are_all_recalled(store: Store, backend: Backend, settings: Settings) -> None:
