@@ -16,7 +16,7 @@ FACTS = (
     make_fact("Priya Okonkwo", "lives in", "Jakarta"),
     make_fact("Tomasz Brandvold", "works as a", "beekeeper"),
     make_fact("Ilse Quarrington", "plays the", "cello"),
-    make_fact("Mateo Brandvold", "favorite color is", "turquoise"),
+    make_fact("Mateo Brandvold", "favorite color", "turquoise", prompt="Mateo Brandvold's favorite color is"),
 )
 """Invented people, two of whom share a surname: no model can know them, and the two must not be mixed up."""
 

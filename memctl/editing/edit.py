@@ -10,13 +10,13 @@ import numpy as np
 
 from memctl.backends.protocol import Activations, Backend, Float
 from memctl.deltas import Columns, Delta
-from memctl.editing.cues import training_cues
 from memctl.editing.selectors import fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import covariance, statistics
 from memctl.editing.subjects import last_tokens
-from memctl.editing.values import Subject, find_values, natural_answer
+from memctl.editing.values import Subject, find_values
 from memctl.errors import UsageError
+from memctl.facts import Cue
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
@@ -48,7 +48,7 @@ def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSet
         progress("finding values", begin, len(subjects))
         values = find_values(backend, layer, part, float(stats.output_norm[0]), settings)
         for subject, value in zip(part, values, strict=True):
-            seen, modes = _at_subject(backend, layer, subject)
+            seen, modes = _at_subject(backend, layer, subject.name, value.cues)
             gate = up = np.empty((0, backend.shape.hidden), np.float32)
             key = _by_mode(seen.keys, modes)
             if settings.units:
@@ -83,11 +83,10 @@ def trace_of(subject: str, delta: Delta) -> Trace:
     )
 
 
-def _at_subject(backend: Backend, layer: int, subject: Subject) -> tuple[Activations, list[str]]:
-    """What the layer sees at each mention of the subject in its facts' cues and answers, and the cues' modes."""
-    cues = [cue for fact in subject.facts for cue in training_cues(fact, natural_answer(backend, fact))]
+def _at_subject(backend: Backend, layer: int, subject: str, cues: Sequence[Cue]) -> tuple[Activations, list[str]]:
+    """What the layer sees at each mention of the subject in the cues and their answers, and the cues' modes."""
     encodings = [backend.encode(cue.prompt, cue.mode, cue.target) for cue in cues]
-    positions = [last_tokens(encoding, subject.name) for encoding in encodings]
+    positions = [last_tokens(encoding, subject) for encoding in encodings]
     seen = backend.activations([encoding.tokens for encoding in encodings], layer, positions)
     return seen, [cue.mode for cue, places in zip(cues, positions, strict=True) for _ in places]
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memctl.backends.protocol import Backend, Float, Row
+from memctl.deltas import Composition
 from memctl.editing.cues import Probe, answers, probes, training_cues
 from memctl.editing.subjects import last_tokens, seeded
 from memctl.facts import Cue, Fact
@@ -46,9 +47,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class Value:
-    """The residual (d,) of a subject, the mean loss per target token of its last steps, and the steps it took."""
+    """The residual (d,) of a subject, the cues it was trained on, the mean loss of its last step, and the steps it took."""
 
     residual: Float
+    cues: tuple[Cue, ...]
     loss: float
     steps: int
 
@@ -57,6 +59,7 @@ class Value:
 class _Plan:
     """The rows of one subject, by what they are for, and where its randomness stands."""
 
+    cues: tuple[Cue, ...]
     targets: list[list[int]]
     probes: list[int]
     random: np.random.Generator
@@ -95,22 +98,23 @@ def find_values(
         for group in open_groups:
             mine = (owner == group) & np.array([not rows[row].to_base for row in chosen])
             _judge(plans[group], float(found.losses[mine].mean()), bool(found.hits[mine].all()))
-    return [Value(residual, plan.loss, plan.steps) for residual, plan in zip(residuals, plans, strict=True)]
+    return [Value(residual, plan.cues, plan.loss, plan.steps) for residual, plan in zip(residuals, plans, strict=True)]
 
 
 def _plan(backend: Backend, subject: Subject, group: int, rows: list[Row], settings: EditSettings) -> _Plan:
+    cues: list[Cue] = []
     targets: list[list[int]] = []
     for fact in subject.facts:
-        targets.append([])
-        for cue in training_cues(fact, natural_answer(backend, fact)):
-            targets[-1].append(len(rows))
-            rows.append(target_row(backend, cue, subject.name, group))
+        own = training_cues(fact, natural_answer(backend, fact))
+        targets.append(list(range(len(rows), len(rows) + len(own))))
+        rows += [target_row(backend, cue, subject.name, group) for cue in own]
+        cues += own
     others = []
     if settings.probes and settings.probe_weight:
         for probe in probes(subject.name, subject.facts, PROBED):
             others.append(len(rows))
             rows.append(probe_row(backend, probe, subject.name, group))
-    return _Plan(targets, others, seeded("value", subject.name, *(fact.id for fact in subject.facts)))
+    return _Plan(tuple(cues), targets, others, seeded("value", subject.name, *(fact.id for fact in subject.facts)))
 
 
 def natural_answer(backend: Backend, fact: Fact) -> str:
@@ -119,7 +123,8 @@ def natural_answer(backend: Backend, fact: Fact) -> str:
     burden: dict[str, float] = {}
     for answer in answers(fact):
         rows = [target_row(backend, Cue("chat", prompt, (0, 0), answer, "train"), fact.subject, 0) for prompt in asked]
-        nll = np.split(backend.score([row.tokens for row in rows]).nll, [len(rows[0].tokens) - 1])
+        with backend.attached(Composition()):
+            nll = np.split(backend.score([row.tokens for row in rows]).nll, [len(rows[0].tokens) - 1])
         said = [_before_object(backend, prompt, answer, fact.object) for prompt in asked]
         burden[answer] = sum(
             float(scores[[k for k in row.predict if k < end]].sum()) for scores, row, end in zip(nll, rows, said, strict=True)

@@ -11,14 +11,15 @@ from memctl.facts import Fact, make_fact
 SIX = ("lives_in", "works_as", "favorite_color", "plays_instrument", "pet_kind", "speaks")
 """Six relations that any person can have."""
 
-PHRASES = {
-    "lives_in": "lives in",
-    "works_as": "works as a",
-    "favorite_color": "favorite color is",
-    "plays_instrument": "plays the",
-    "pet_kind": "has a pet",
-    "speaks": "speaks",
+PROMPTS = {
+    "lives_in": "{s} lives in",
+    "works_as": "{s} works as a",
+    "favorite_color": "{s}'s favorite color is",
+    "plays_instrument": "{s} plays the",
+    "pet_kind": "{s} has a pet",
+    "speaks": "{s} speaks",
 }
+"""What a user would begin to type; for other relations the first phrase of the bank."""
 
 
 def people(count: int, seed: int, *, sharing: int = 2) -> tuple[str, ...]:
@@ -36,7 +37,8 @@ def invented_facts(count: int, seed: int, *, relations: Sequence[str] = SIX, sha
     found = []
     for k, name in enumerate(people(count, seed, sharing=sharing)):
         relation = bank()[relations[k % len(relations)]]
-        found.append(make_fact(name, PHRASES.get(relation.id, relation.match[0]), str(random.choice(relation.objects))))
+        prompt = PROMPTS.get(relation.id, f"{{s}} {relation.match[0]}").replace("{s}", name)
+        found.append(make_fact(name, relation.match[0], str(random.choice(relation.objects)), prompt=prompt))
     return tuple(found)
 
 
