@@ -14,29 +14,29 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
-from transformers.activations import ACT2FN
 from transformers.utils import logging as transformers_logging
 
 from memctl.backends.fit import require_fit
 from memctl.backends.protocol import Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
+from memctl.backends.torch_batches import (
+    CONTINUED_AT_ONCE,
+    SHARED_FROM,
+    TOKENS_AT_ONCE,
+    batches,
+    families,
+    holds,
+    padded,
+)
+from memctl.backends.torch_composition import attach
 from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of
 from memctl.backends.torch_values import TorchValueProblem
-from memctl.deltas import Columns, Composition, LowRank
+from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
 from memctl.facts import Mode
 from memctl.models.fingerprint import fingerprint, weight_files
 from memctl.models.structure import mlp_layout
-
-TOKENS_AT_ONCE = 2048
-"""Size of a batch of texts, in tokens with padding: fills the machine, fits a laptop."""
-
-SHARED_FROM = 4
-"""Tokens that sequences have to share at the start for it to be worth running them once."""
-
-CONTINUED_AT_ONCE = 16_384
-"""The same for continuations, whose cost is in their number of steps."""
 
 SAMPLED_FROM = 64
 """Sampling draws from so many of the likeliest tokens: the tail is long, slow to draw from, and makes no text."""
@@ -86,7 +86,6 @@ class TorchBackend:
         self.model: Any = model.to(self.device).eval().requires_grad_(False)
         self.layout = mlp_layout(self.model)
         self.activation = self.layout.activation
-        self.act = ACT2FN[self.activation]
         self.fingerprint = fingerprint(folder)
         self.shape = Shape(
             layers=len(self.layout.layers),
@@ -144,7 +143,7 @@ class TorchBackend:
     def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
         found: list[tuple[Float, Float]] = [(np.empty(0, np.float32),) * 2] * len(sequences)
         with self.attached(Composition()):
-            for family in _families(sequences, positions):
+            for family in families(sequences, positions):
                 self._activations_of(family, sequences, layer, positions, found)
         return Activations(*(np.concatenate(states) for states in zip(*found, strict=True)))
 
@@ -159,9 +158,9 @@ class TorchBackend:
         """Fills in what the layer's MLP sees in some of the sequences."""
         part = self.layout.layers[layer]
         shared, prefix = self._shared_prefix([sequences[k] for k in family], min(min(positions[k]) for k in family))
-        for batch in _batches([len(sequences[k]) - shared for k in family], TOKENS_AT_ONCE):
+        for batch in batches([len(sequences[k]) - shared for k in family], TOKENS_AT_ONCE):
             members = [family[k] for k in batch]
-            ids = _padded([sequences[k][shared:] for k in members]).to(self.device)
+            ids = padded([sequences[k][shared:] for k in members]).to(self.device)
             cache = cache_of(expanded(prefix, len(members))) if shared else None
             seen = inputs_of(
                 (part.mlp, part.down),
@@ -213,7 +212,7 @@ class TorchBackend:
     ) -> list[Tokens]:
         results: list[Tokens] = [()] * len(prompts)
         lengths = [len(prompt) + max_tokens for prompt in prompts]
-        for batch in _batches(lengths, CONTINUED_AT_ONCE):
+        for batch in batches(lengths, CONTINUED_AT_ONCE):
             for index, tokens in zip(
                 batch, self._continue_batch([prompts[i] for i in batch], max_tokens, stop, choose), strict=True
             ):
@@ -227,7 +226,7 @@ class TorchBackend:
         stop: Sequence[str],
         choose: Callable[[Tensor], Tensor],
     ) -> list[Tokens]:
-        ids = _padded(prompts, left=True).to(self.device)
+        ids = padded(prompts, left=True).to(self.device)
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         width = ids.shape[1]
         mask = (torch.arange(width, device=self.device) >= width - lengths[:, None]).long()
@@ -249,7 +248,7 @@ class TorchBackend:
                     continue
                 if token not in self._ends:
                     results[row].append(token)
-                if token in self._ends or (stop and _holds(self.decode(results[row]), stop)):
+                if token in self._ends or (stop and holds(self.decode(results[row]), stop)):
                     open_rows.discard(row)
             if not open_rows:
                 break
@@ -267,8 +266,8 @@ class TorchBackend:
         nll: list[Float] = [np.empty(0, np.float32)] * len(sequences)
         divergence = list(nll)
         beside = bool(self._attached[-1].deltas)
-        for batch in _batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
-            ids = _padded([sequences[index] for index in batch]).to(self.device)
+        for batch in batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
+            ids = padded([sequences[index] for index in batch]).to(self.device)
             states = self.model.base_model(input_ids=ids).last_hidden_state
             base = states
             if beside:
@@ -300,37 +299,7 @@ class TorchBackend:
     def _hook(self, composition: Composition) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks = []
-        for layer in composition.layers():
-            part = self.layout.layers[layer]
-            if columns := composition.columns(layer):
-                self._hooks.append(part.mlp.register_forward_hook(self._beside_mlp(columns)))
-            if low_rank := composition.low_rank(layer):
-                self._hooks.append(part.down.register_forward_hook(self._beside_down(low_rank)))
-
-    def _beside_mlp(self, columns: Columns) -> Callable[..., Tensor]:
-        gate, up, down = (self._tensor(tensor) for tensor in (columns.gate, columns.up, columns.down))
-
-        def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            # float32: a selector is the small difference of two large scores, which bfloat16 does not resolve
-            x = args[0].float()
-            active: Tensor = self.act(x @ gate.T) * (x @ up.T)
-            added: Tensor = output + (active @ down.T).to(output.dtype)
-            return added
-
-        return add
-
-    def _beside_down(self, low_rank: LowRank) -> Callable[..., Tensor]:
-        U, V = self._tensor(low_rank.U), self._tensor(low_rank.V)
-
-        def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-            added: Tensor = output + ((args[0].float() @ V) @ U.T).to(output.dtype)
-            return added
-
-        return add
-
-    def _tensor(self, array: Float) -> Tensor:
-        return torch.from_numpy(np.array(array, dtype=np.float32)).to(self.device)
+        self._hooks = attach(self.layout, composition, self.device)
 
     # The base's own tensors
 
@@ -369,40 +338,6 @@ class TorchBackend:
             return torch.cuda.max_memory_allocated(self.device)
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _families(sequences: Sequence[Tokens], positions: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Indices of sequences that begin with the same tokens, as those of a chat template do; all others together."""
-    alike: dict[Tokens, list[int]] = {}
-    for index, (sequence, wanted) in enumerate(zip(sequences, positions, strict=True)):
-        alike.setdefault(sequence[: min(SHARED_FROM, min(wanted))], []).append(index)
-    large = [family for head, family in alike.items() if len(head) == SHARED_FROM and len(family) > 1]
-    rest = sorted(set(range(len(sequences))).difference(*large))
-    return [*large, rest] if rest else large
-
-
-def _batches(lengths: Sequence[int], most: int) -> list[list[int]]:
-    """Indices in batches of like lengths, each of at most so many tokens with padding."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
-        if batches and lengths[index] * (len(batches[-1]) + 1) <= most:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches
-
-
-def _padded(sequences: Sequence[Sequence[int]], left: bool = False) -> Tensor:
-    width = max(map(len, sequences))
-    rows = [
-        [0] * (width - len(sequence)) + list(sequence) if left else list(sequence) + [0] * (width - len(sequence))
-        for sequence in sequences
-    ]
-    return torch.tensor(rows, dtype=torch.long)
-
-
-def _holds(text: str, stop: Sequence[str]) -> bool:
-    return any(end in text for end in stop)
 
 
 def _numpy(tensor: Tensor) -> Float:

@@ -27,6 +27,8 @@ def demo(run: Run) -> int:
     """Shows the whole story on the bundled model, in about a minute; leaves nothing behind."""
     from memctl.backends.factory import open_backend
     from memctl.deltas import Composition
+    from memctl.editing.edit import edited_layer
+    from memctl.editing.statistics import statistics
     from memctl.store.records import BaseRef
     from memctl.store.store import Store
     from memctl.wake import memory
@@ -38,6 +40,7 @@ def demo(run: Run) -> int:
             Path(folder) / "store", BaseRef(name=settings.model, fingerprint=backend.fingerprint), backend=settings.backend
         )
         empty = store.head()
+        statistics(backend, edited_layer(backend, settings.edit), out.progress)
         _heading(run, "1. What the model says by itself")
         before = _interview(run, backend, Composition())
 

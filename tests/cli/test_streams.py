@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -101,20 +100,33 @@ def test_a_pipe_that_nobody_reads_ends_the_command_with_141(store: Store, argume
     assert (piped.returncode, piped.stderr) == (141, b"")
 
 
-def test_a_terminated_command_exits_143_and_an_interrupted_one_130(store: Store) -> None:
-    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        with store.writer(command="sleep"):
-            waiting = subprocess.Popen(
-                [sys.executable, "-m", "memctl", "rollback", "HEAD", "--lock-wait", "60", "--json"],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            time.sleep(1.5)
+WAITING = """
+import sys
+from memctl.cli.main import main
+from memctl.store import writer
+
+def hold(*arguments, real=writer.hold):
+    print("waiting", file=sys.stderr, flush=True)
+    return real(*arguments)
+
+writer.hold = hold
+sys.exit(main(["rollback", "HEAD", "--lock-wait", "60", "--json"]))
+"""
+"""A command that says when it begins to wait for the lock."""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_command_leaves_with_the_code_of_the_signal(store: Store, number: int, code: int) -> None:
+    with store.writer(command="sleep"):
+        command = [sys.executable, "-c", WAITING]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline() == b"waiting\n"
             waiting.send_signal(number)
-            out, err = waiting.communicate(timeout=20)
-        assert waiting.returncode == code
-        assert json.loads(out.splitlines()[-1])["result"] == "interrupted"
-        assert b"Traceback" not in err
+            out, err = waiting.communicate(timeout=60)
+    assert waiting.returncode == code
+    assert json.loads(out.splitlines()[-1])["result"] == "interrupted"
+    assert b"Traceback" not in err
 
 
 def test_output_is_plain_utf8_without_a_terminal_whatever_the_locale(store: Store) -> None:
