@@ -41,14 +41,14 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: int = -1
     units: int = 1
     damping: float = 0.1
-    steps: int = 60
+    steps: int = 80
     wordings: int = 3
     probes: int = 1
     probe_weight: float = 0.2
     learning_rate: float = 0.4
     norm_bound: float = 10.0
     threshold: float = 0.55
-    sharpness: float = 80.0
+    sharpness: float = 150.0
     look_alikes: tuple[int, int] = (40, 24)
 
 

@@ -60,9 +60,9 @@ def fit_selector(backend: Backend, layer: int, subject: str, own: Float, stats: 
 
 def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
     """Inputs in contexts that know no relation: at the subject's last token, and at its other tokens."""
-    sequences, positions = zip(*in_contexts(backend, [subject], all_contexts()[::2]), strict=True)
-    seen = backend.activations(sequences, layer, positions).inputs
-    last = np.cumsum([len(at) for at in positions]) - 1
+    sequences, places = zip(*in_contexts(backend, [subject], all_contexts()[::2]), strict=True)
+    seen = backend.activations(sequences, layer, [[k for mention in found for k in mention] for found in places]).inputs
+    last = np.cumsum([len(mention) for found in places for mention in found]) - 1
     return seen[last], np.delete(seen, last, axis=0)
 
 

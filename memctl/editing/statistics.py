@@ -20,7 +20,7 @@ from memctl.facts import Mode
 from memctl.models.cache import cache_dir
 from memctl.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever what is measured changes, so that an older cache is made anew."""
 
 CONTEXT_NAMES = 160
@@ -149,15 +149,16 @@ def _constant_direction(X: Float, moment: NDArray[np.float64]) -> Float:
 def _deviations(backend: Backend, layer: int, progress: Progress) -> Float:
     """How contexts move names at their last token, pooled over invented people."""
     templates = all_contexts()
-    found = []
+    moved = []
     people = invented(enough(CONTEXT_NAMES, backend), "deviations")
     for begin in range(0, len(people), 16):
-        sequences, positions = zip(*in_contexts(backend, people[begin : begin + 16], templates), strict=True)
-        seen = backend.activations(sequences, layer, [at[-1:] for at in positions]).inputs
-        per_name = seen.reshape(-1, len(templates), seen.shape[-1])
-        found.append((per_name - per_name.mean(1, keepdims=True)).reshape(-1, seen.shape[-1]))
+        part = people[begin : begin + 16]
+        sequences, places = zip(*in_contexts(backend, part, templates), strict=True)
+        seen = backend.activations(sequences, layer, [[mention[-1] for mention in found] for found in places]).inputs
+        per_name = seen.reshape(len(part), -1, seen.shape[-1])
+        moved.append((per_name - per_name.mean(1, keepdims=True)).reshape(-1, seen.shape[-1]))
         progress("measuring how contexts move a name", begin + 16, len(people))
-    return np.concatenate(found)
+    return np.concatenate(moved)
 
 
 def _bystanders(backend: Backend, layer: int, progress: Progress) -> Float:
@@ -167,12 +168,12 @@ def _bystanders(backend: Backend, layer: int, progress: Progress) -> Float:
     found = []
     for begin in range(0, len(people), 100):
         sequences: list[Tokens] = []
-        positions: list[range] = []
+        positions: list[list[int]] = []
         for k, name in enumerate(people[begin : begin + 100], begin):
             two = (templates[k % len(templates)], templates[(7 * k + 5) % len(templates)])
-            for sequence, at in in_contexts(backend, [name], two):
+            for sequence, places in in_contexts(backend, [name], two):
                 sequences.append(sequence)
-                positions.append(at[-1:])
+                positions.append([mention[-1] for mention in places])
         found.append(backend.activations(sequences, layer, positions).inputs)
         progress("measuring other names", begin + 100, len(people))
     return np.concatenate(found)
@@ -186,8 +187,8 @@ def look_alike_inputs(backend: Backend, layer: int, subject: str, counts: tuple[
         for k, name in enumerate(look_alikes(subject, *counts))
         for found in in_contexts(backend, [name], [templates[(5 * k) % len(templates)]])
     ]
-    sequences, positions = zip(*alike, strict=True)
-    return backend.activations(sequences, layer, positions).inputs
+    sequences, places = zip(*alike, strict=True)
+    return backend.activations(sequences, layer, [[k for mention in found for k in mention] for found in places]).inputs
 
 
 def _all_but_first(texts: list[Tokens]) -> list[range]:

@@ -82,12 +82,15 @@ def _one_word(inner: str, outer: str) -> bool:
 
 def in_contexts(
     backend: Backend, subjects: Sequence[str], templates: Sequence[tuple[Mode, str]]
-) -> Iterator[tuple[Tokens, range]]:
-    """Each subject in each context: the sequence, and the positions of the subject's tokens in it."""
+) -> Iterator[tuple[Tokens, tuple[range, ...]]]:
+    """Each subject in each context: the sequence, and the tokens of its mentions.
+
+    In chat there are two mentions: the question's, and one at the start of the answer, where a model is likely to repeat it.
+    """
     for subject in subjects:
         for mode, template in templates:
-            encoding = backend.encode(template.replace("{s}", subject), mode)
-            yield encoding.tokens, mentions(encoding, subject)[0]
+            encoding = backend.encode(template.replace("{s}", subject), mode, subject if mode == "chat" else None)
+            yield encoding.tokens, mentions(encoding, subject)
 
 
 def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...]:

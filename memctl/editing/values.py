@@ -24,7 +24,7 @@ from memctl.facts import Cue, Fact
 from memctl.settings import EditSettings
 
 SCALES = (0.8, 1.1)
-LEARNED = 0.08
+LEARNED = 0.05
 """Mean loss in nats, over one step's cues, under which a value counts as learned in that step."""
 
 PATIENCE = 3

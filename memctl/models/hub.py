@@ -55,12 +55,13 @@ def download(name: str, folder: Path, progress: Progress) -> None:
 
 def _reporting_bar(step: str, progress: Progress) -> type[Any]:
     """The class the hub makes its progress bars of: draws nothing, and hands the share of the bytes on."""
-    from huggingface_hub.utils.tqdm import tqdm
+    import tqdm  # not huggingface_hub's own bars: they are switched off together with transformers'
 
-    class Bar(tqdm):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            options |= {"file": io.StringIO(), "disable": False}
-            super().__init__(*args, **options)  # type: ignore[no-untyped-call]  # tqdm has no types
+    plain: Any = tqdm.tqdm
+
+    class Bar(plain):  # type: ignore[misc]  # tqdm has no types
+        def __init__(self, *args: Any, name: str = "", **options: Any) -> None:
+            super().__init__(*args, **(options | {"file": io.StringIO(), "disable": False}))
 
         def update(self, n: float | None = 1) -> Any:
             drawn = super().update(n)

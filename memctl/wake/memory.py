@@ -246,17 +246,18 @@ def _contradicts(fact: Fact, other: Fact) -> bool:
 
 
 def _reject_known(backend: Backend, outcomes: list[Outcome], new: Sequence[int], progress: Progress) -> None:
-    """Rejects what the base says by itself, raw and in chat: an edit would only take up room."""
-    suspects = [
-        k
-        for k in new
-        if (found := outcomes[k].before) is not None and found.raw == 1 and found.chat == 1 and not outcomes[k].replaced
-    ]
+    """Rejects what the base says by itself, raw and in a chat wording at least: an edit would only take up room."""
+    suspects = [k for k in new if _says(outcomes[k].before) and not outcomes[k].replaced]
     with backend.attached(Composition()):
         known = recall(backend, [outcomes[k].fact for k in suspects], progress, "asking the base")
     for k, found in zip(suspects, known, strict=True):
-        if found.raw == 1 and found.chat == 1:
-            outcomes[k] = _with(outcomes[k], status="rejected", reason="the base model says so by itself (--force writes it)")
+        if _says(found):
+            reason = "the base model says so by itself (--force writes it)"
+            outcomes[k] = _with(outcomes[k], status="rejected", reason=reason)
+
+
+def _says(found: FactRecall | None) -> bool:
+    return found is not None and found.raw == 1 and max(found.chat, found.chat_new) > 0
 
 
 def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcome], new: Sequence[int]) -> Ledger:
