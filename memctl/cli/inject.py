@@ -30,7 +30,7 @@ def inject(
     object: Annotated[str | None, Option(help="What is to be remembered.")] = None,
     prompt: Annotated[str, Option(help="Text with the subject that ends right before the object.")] = "",
     question: Annotated[list[str] | None, Option(help="A chat question to train on; may be repeated.")] = None,
-    strict: Annotated[bool, Option("--strict", help="Write nothing if any line is bad.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Write nothing if any line is bad or any fact is rejected.")] = False,
     force: Annotated[bool, Option("--force", help="Keep the edit even if a measurement forbids it.")] = False,
     lock_wait: LockWait = 0.0,
     dry_run: DryRun = False,
@@ -57,6 +57,7 @@ def inject(
         force=force,
         dry_run=dry_run,
         progress=run.out.progress,
+        strict=strict,
     )
     for outcome in report.outcomes:
         _tell(run, outcome)

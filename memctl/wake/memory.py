@@ -109,12 +109,14 @@ def inject(
     force: bool,
     dry_run: bool,
     progress: Progress,
+    strict: bool = False,
 ) -> InjectReport:
     """Writes facts, reads them back, and commits them as one snapshot.
 
     Args:
         wait: Seconds to wait for another writer.
         force: Write also what the base model says by itself or could not be read back, and beyond the drift budget.
+        strict: Write nothing if any fact is rejected.
 
     Raises:
         GateRefused: The drift would exceed its budget; nothing was changed.
@@ -146,7 +148,9 @@ def inject(
                 break
             for k in lost:
                 outcomes[k] = _with(outcomes[k], status="rejected", reason="could not be read back (--force writes it)")
-        if new and draft is not None:
+        if strict and any(outcome.status == "rejected" for outcome in outcomes):
+            outcomes = [_undone(outcome) for outcome in outcomes]
+        elif new and draft is not None:
             measured = measure_drift(backend, draft.composition, progress)
             drift = measured.perplexity
             if abs(drift) > settings.drift_budget and not force:
@@ -216,6 +220,12 @@ _NOTHING = FactRecall(0.0, 0.0, 0.0, 0.0)
 def _with(outcome: Outcome, **changes: object) -> Outcome:
     fields = {name: getattr(outcome, name) for name in outcome.__dataclass_fields__}
     return Outcome(**(fields | changes))
+
+
+def _undone(outcome: Outcome) -> Outcome:
+    if outcome.status not in ("written", "superseded"):
+        return outcome
+    return _with(outcome, status="rejected", reason="another fact was rejected (--strict)")
 
 
 def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:

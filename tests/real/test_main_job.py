@@ -85,4 +85,4 @@ def test_what_the_model_knows_by_itself_is_not_written(store: Store, backend: Ba
     assert "by itself" in report.outcomes[0].reason
     assert report.snapshot is None
     with backend.attached(Composition()):
-        assert recall(backend, [fact], silent)[0].chat == 1.0
+        assert recall(backend, [fact], silent)[0].raw == 1.0

@@ -149,6 +149,15 @@ def test_what_cannot_be_read_back_is_rejected(tmp_path: Path, engine: NumpyBacke
     assert store.head() == head
 
 
+def test_strict_writes_nothing_when_one_fact_is_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    head = store.head()
+    report = write(store, engine, FACTS[0], make_fact("Ana Lund", "lives in", "Lima"), FACTS[3], strict=True)
+    assert [outcome.status for outcome in report.outcomes] == ["rejected"] * 3
+    assert report.snapshot is None
+    assert store.head() == head
+
+
 def test_an_unknown_id_is_refused_before_anything_happens(tmp_path: Path, engine: NumpyBackend) -> None:
     store = new_store(tmp_path, engine)
     write(store, engine, FACTS[0])
