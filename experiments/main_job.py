@@ -70,17 +70,21 @@ def measured(seed: int) -> dict[str, object]:
     }
 
 
-results = []
+def write(results: list[dict[str, object]]) -> None:
+    report = {
+        "command": f"python experiments/main_job.py --facts {arguments.facts}" + " --plain" * arguments.plain,
+        "model": {"name": settings.model, "fingerprint": backend.fingerprint},
+        "settings": msgspec.to_builtins(edit),
+        "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+        "versions": {"memctl": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+        "results": results,
+    }
+    name = f"main_job-{arguments.facts}{'-plain' * arguments.plain}.json"
+    (Path(__file__).parent / "results" / name).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+results: list[dict[str, object]] = []
 for seed in arguments.seeds:
     results.append(measured(seed))
     print(json.dumps(results[-1]), flush=True)
-report = {
-    "command": f"python experiments/main_job.py --facts {arguments.facts}" + " --plain" * arguments.plain,
-    "model": {"name": settings.model, "fingerprint": backend.fingerprint},
-    "settings": msgspec.to_builtins(edit),
-    "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
-    "versions": {"memctl": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
-    "results": results,
-}
-name = f"main_job-{arguments.facts}{'-plain' * arguments.plain}.json"
-(Path(__file__).parent / "results" / name).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write(results)

@@ -1,7 +1,9 @@
 """What a memory is before any model sees it: the fact, where it came from, and the ways to ask for it."""
 
 import hashlib
+import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
@@ -98,20 +100,46 @@ def make_fact(subject: str, relation: str, object: str, *, prompt: str = "", que
             )
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
             raise UsageError(f"the {name} holds a control character", "remove it and try again")
-    if fact.prompt and fact.subject not in fact.prompt:
+    if fact.prompt and not _mentions(fact.prompt, fact.subject):
         raise UsageError(
             f"the prompt {fact.prompt!r} does not contain the subject {fact.subject!r}",
             "the edit is written at the subject's last token, so the prompt must name it",
         )
     for question in fact.questions:
-        if fact.subject not in question:
+        if not _mentions(question, fact.subject):
             raise UsageError(
                 f"the question {question!r} does not contain the subject {fact.subject!r}",
                 "the edit is written at the subject's last token, so every question must name it",
             )
-        if fact.object.casefold() in question.casefold():
+        if gives_away(question, fact.subject, fact.object):
             raise UsageError(f"the question {question!r} gives the object away", "ask for the object, do not name it")
     return fact
+
+
+def spans(text: str, subject: str) -> Iterator[tuple[int, int]]:
+    """Characters `[start, end)` of each mention of a subject in a text, whole words only."""
+    start = text.find(subject)
+    while start >= 0:
+        end = start + len(subject)
+        before, after = text[start - 1 : start], text[end : end + 1]
+        if not _one_word(subject[0], before) and not _one_word(subject[-1], after):
+            yield start, end
+        start = text.find(subject, start + 1)
+
+
+def _one_word(inner: str, outer: str) -> bool:
+    """Whether a neighbour continues the word; scripts without case are written without spaces or with prefixes."""
+    return inner.isalnum() and outer.isalnum() and (outer.isdigit() or outer.lower() != outer.upper())
+
+
+def gives_away(question: str, subject: str, object: str) -> bool:
+    """Whether a question names the object, outside of the subject and as a word of its own."""
+    rest = " ".join(re.split(re.escape(subject), question)).casefold()
+    return next(spans(rest, object.casefold()), None) is not None
+
+
+def _mentions(text: str, subject: str) -> bool:
+    return next(spans(text, subject), None) is not None
 
 
 class Recall(msgspec.Struct, frozen=True):

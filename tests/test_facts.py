@@ -30,3 +30,12 @@ def test_a_fact_that_cannot_be_written_says_why(
 
 def test_emoji_and_right_to_left_text_are_facts_like_any_other() -> None:
     assert make_fact("🦊 Fox", "lives in", "القاهرة").object == "القاهرة"
+
+
+def test_a_subject_inside_another_word_is_not_named() -> None:
+    with pytest.raises(UsageError, match="does not contain the subject"):
+        make_fact("Ann", "lives in", "Oslo", prompt="Anna lives in")
+
+
+def test_an_object_within_the_subject_does_not_give_itself_away() -> None:
+    assert make_fact("Paris Hilton", "lives in", "Paris", questions=("Where does Paris Hilton live?",)).questions

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from memctl.cli.app import Run
@@ -24,11 +25,12 @@ STRANGER = "Where does Henrik Okonkwo live?"
 
 
 def demo(run: Run) -> int:
-    """Shows the whole story on the bundled model, in about a minute; leaves nothing behind."""
+    """Shows the whole story, in a few minutes and a temporary store."""
     from memctl.backends.factory import open_backend
     from memctl.deltas import Composition
     from memctl.editing.edit import edited_layer
     from memctl.editing.statistics import statistics
+    from memctl.evaluation.audit import audit
     from memctl.store.records import BaseRef
     from memctl.store.store import Store
     from memctl.wake import memory
@@ -56,6 +58,10 @@ def demo(run: Run) -> int:
         _heading(run, "3. What it says now")
         after = _interview(run, backend, memory.composition(store))
 
+        found = audit(backend, memory.composition(store), store.ledger().active(), out.progress)
+        new = fmean(recall.chat_new for _, recall in found.facts)
+        out.text(f"  audit: {new:.0%} of chat questions in wordings that were never trained on are answered with the fact")
+
         _heading(run, "4. Rolling back")
         with store.writer(command="rollback") as writer:
             writer.rollback(empty.id)
@@ -66,11 +72,12 @@ def demo(run: Run) -> int:
         out.text(f"  the base's tensors  {'unchanged to the bit' if gone else 'CHANGED'}", "green" if gone else "red")
         _heading(run, "5. What it says after that")
         again = _interview(run, backend, memory.composition(store))
-    learned = sum(_names(fact, text) for fact, text in zip(FACTS, after[::2], strict=False))
+    learned = sum(_names(fact, after[2 * k]) for k, fact in enumerate(FACTS))
     exact = gone and again == before
+    held = exact and learned >= len(FACTS) - 1
     out.summary(
         {
-            "result": "done" if learned and exact else "failed",
+            "result": "done" if held else "failed",
             "facts": len(FACTS),
             "recalled_chat": learned,
             "drift": report.drift,
@@ -79,9 +86,9 @@ def demo(run: Run) -> int:
         },
         f"\n{learned} of {len(FACTS)} facts recalled in chat; forgotten {'exactly' if exact else 'NOT EXACTLY'}. "
         'Next: memctl init, then memctl inject "Ada Byron lives in London."',
-        "bold green" if learned and exact else "bold red",
+        "bold green" if held else "bold red",
     )
-    return 0 if learned and exact else 1
+    return 0 if held else 1
 
 
 def _heading(run: Run, text: str) -> None:

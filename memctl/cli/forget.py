@@ -40,5 +40,5 @@ def forget(
             "still_in": list(report.still_in),
             "dry_run": dry_run,
         },
-        f"{plural(len(report.forgotten), 'fact')} forgotten{hint}",
+        f"{plural(len(report.forgotten), 'fact')} {'would be ' if dry_run else ''}forgotten{hint}",
     )

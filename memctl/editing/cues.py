@@ -4,12 +4,13 @@ Wordings come from the bank of relations and from the user. What training uses i
 its held-out wordings apart.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from memctl.editing.relations import Relation, bank, general, recognise
 from memctl.editing.subjects import seeded
-from memctl.facts import Cue, Fact, Mode
+from memctl.facts import Cue, Fact, Mode, gives_away
 
 CHAT_CUES = 8
 RAW_CUES = 4
@@ -65,7 +66,7 @@ def training_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
     raw = [fact.completion_prompt, *(_filled(form, fact) for form in relation.raw)]
     chat = [*fact.questions, *(_filled(form, fact) for form in relation.questions)]
     sentence = answer or answers(fact)[0]
-    chat = [question for question in chat if fact.object.casefold() not in question.casefold()]
+    chat = [question for question in chat if not gives_away(question, fact.subject, fact.object)] or chat
     return (
         *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)[: RAW_CUES + 1]),
         *(_cue(fact, "chat", prompt, sentence, "train") for prompt in _distinct(chat)[: CHAT_CUES + len(fact.questions)]),
@@ -104,13 +105,15 @@ def probes(subject: str, facts: Iterable[Fact], most: int, *, held_out: bool = F
     for relation in (others[k] for k in sorted(chosen)):
         forms = relation.held_out if held_out else relation
         begun = relation.answer[0].partition("{o}")[0].rstrip()
-        found.append(Probe("chat", forms.questions[0].format(s=subject), begun.format(s=subject), relation.id))
-        found.append(Probe("raw", forms.raw[0].format(s=subject), "", relation.id))
+        found.append(Probe("chat", forms.questions[0].replace("{s}", subject), begun.replace("{s}", subject), relation.id))
+        found.append(Probe("raw", forms.raw[0].replace("{s}", subject), "", relation.id))
     return tuple(found)
 
 
 def _filled(form: str, fact: Fact) -> str:
-    return form.replace("{s}", fact.subject).replace("{r}", fact.relation).replace("{o}", fact.object)
+    """The form with subject, relation and object put in, all at once: a name may itself hold a brace."""
+    parts = {"{s}": fact.subject, "{r}": fact.relation, "{o}": fact.object}
+    return re.sub(r"\{[sro]\}", lambda found: parts[found[0]], form)
 
 
 def _cue(fact: Fact, mode: Mode, prompt: str, target: str, purpose: str) -> Cue:

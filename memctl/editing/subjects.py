@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from memctl.backends.protocol import Backend, Encoding, Tokens
-from memctl.facts import Mode
+from memctl.facts import Mode, spans
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ def mentions(encoding: Encoding, subject: str) -> tuple[range, ...]:
     """Positions of the tokens of each mention of the subject, whole words only."""
     return tuple(
         range(_token_at(encoding, start, last=False), _token_at(encoding, end - 1, last=True) + 1)
-        for start, end in _spans(encoding.text, subject)
+        for start, end in spans(encoding.text, subject)
     )
 
 
@@ -63,21 +63,6 @@ def _token_at(encoding: Encoding, character: int, *, last: bool) -> int:
     """The last or first of the tokens that cover a character: one letter can be split over several."""
     covering = [k for k, (start, end) in enumerate(encoding.offsets) if start <= character < end]
     return covering[-1 if last else 0]
-
-
-def _spans(text: str, subject: str) -> Iterator[tuple[int, int]]:
-    start = text.find(subject)
-    while start >= 0:
-        end = start + len(subject)
-        before, after = text[start - 1 : start], text[end : end + 1]
-        if not _one_word(subject[0], before) and not _one_word(subject[-1], after):
-            yield start, end
-        start = text.find(subject, start + 1)
-
-
-def _one_word(inner: str, outer: str) -> bool:
-    """Whether a neighbour continues the word; scripts without case are written without spaces or with prefixes."""
-    return inner.isalnum() and outer.isalnum() and (outer.isdigit() or outer.lower() != outer.upper())
 
 
 def in_contexts(

@@ -153,7 +153,7 @@ def inject(
         elif new and draft is not None:
             measured = measure_drift(backend, draft.composition, progress)
             drift = measured.perplexity
-            if abs(drift) > settings.drift_budget and not force:
+            if not abs(drift) <= settings.drift_budget and not force:  # a NaN is beyond every budget
                 raise GateRefused(
                     f"the edit would change held-out perplexity by {drift:+.2%}; the budget is "
                     f"{settings.drift_budget:.2%}; nothing was changed",
@@ -218,8 +218,8 @@ _NOTHING = FactRecall(0.0, 0.0, 0.0, 0.0)
 
 
 def _with(outcome: Outcome, **changes: object) -> Outcome:
-    fields = {name: getattr(outcome, name) for name in outcome.__dataclass_fields__}
-    return Outcome(**(fields | changes))
+    fields = {name: getattr(outcome, name) for name in outcome.__dataclass_fields__} | changes
+    return Outcome(**(fields | {"replaced": ""} if fields["status"] == "rejected" else fields))
 
 
 def _undone(outcome: Outcome) -> Outcome:
@@ -237,7 +237,7 @@ def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
         older = next((other for other in live.values() if _contradicts(fact, other)), None)
         if any(_contradicts(fact, other) for other in later):
             outcomes.append(Outcome(fact, "rejected", reason="a later line says otherwise"))
-        elif fact.id in live or fact.id in {outcome.fact.id for outcome in outcomes}:
+        elif fact.id in live or fact.id in {outcome.fact.id for outcome in outcomes if outcome.status != "rejected"}:
             outcomes.append(Outcome(fact, "present"))
         else:
             status: Status = "superseded" if older else "written"

@@ -27,6 +27,13 @@ def test_every_cue_holds_the_subject_where_it_says_and_no_question_holds_the_obj
         assert cue.mode == "raw" or fact.object.casefold() not in cue.prompt.casefold()
 
 
+@pytest.mark.parametrize("subject", ["Paris Hilton", "Ann{o}", "Bo Hat"])
+def test_a_subject_that_holds_the_object_or_a_brace_is_asked_for_like_any_other(subject: str) -> None:
+    cues = training_cues(make_fact(subject, "lives in", subject.split()[-1]))
+    assert {cue.mode for cue in cues} == {"raw", "chat"}
+    assert all(subject in cue.prompt for cue in cues)
+
+
 def test_the_users_own_wordings_are_trained_on() -> None:
     assert FACTS[1].prompt in {cue.prompt for cue in training_cues(FACTS[1])}
     assert FACTS[2].questions[0] in {cue.prompt for cue in training_cues(FACTS[2])}

@@ -120,6 +120,12 @@ def test_of_two_lines_that_contradict_each_other_the_later_one_is_written(tmp_pa
     assert [entry.fact.object for entry in store.ledger().active()] == ["Lima"]
 
 
+def test_a_fact_that_is_told_again_after_its_opposite_holds(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    report = write(store, engine, FACTS[0], make_fact("Ana Lund", "lives in", "Lima"), FACTS[0])
+    assert [outcome.status for outcome in report.outcomes] == ["rejected", "rejected", "written"]
+
+
 def test_a_change_beyond_the_drift_budget_is_not_kept(tmp_path: Path, engine: NumpyBackend) -> None:
     store = new_store(tmp_path, engine)
     head = store.head()
