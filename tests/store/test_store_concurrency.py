@@ -42,7 +42,9 @@ def test_no_commit_of_eight_processes_is_lost(tmp_path: Path) -> None:
     assert (report.findings, report.notes) == ((), ())
 
 
-def test_readers_survive_commits_and_gc(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempts", [0, 5])
+def test_readers_survive_commits_and_gc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attempts: int) -> None:
+    monkeypatch.setattr("memctl.store.verify.ATTEMPTS", attempts)  # how often before it needs the lock
     store = build(tmp_path / "store", 3)
     done = threading.Event()
     reads = 0
@@ -56,15 +58,17 @@ def test_readers_survive_commits_and_gc(tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    while not done.is_set():
-        seen = told(store)
-        assert {"Person 0", "Person 1", "Person 2"} <= seen
-        assert store.head().command == "inject"
-        times = [snapshot.time for snapshot in store.log()]
-        assert times == sorted(times, reverse=True)
-        assert verify(store.path).findings == ()
-        reads += 1
-    writer.join()
+    try:
+        while not done.is_set():
+            seen = told(store)
+            assert {"Person 0", "Person 1", "Person 2"} <= seen
+            assert store.head().command == "inject"
+            times = [snapshot.time for snapshot in store.log()]
+            assert times == sorted(times, reverse=True)
+            assert verify(store.path).findings == ()
+            reads += 1
+    finally:
+        writer.join()
     assert reads > 3
 
 
