@@ -41,11 +41,11 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: int = -1
     units: int = 1
     damping: float = 0.1
-    steps: int = 80
+    steps: int = 20
     wordings: int = 3
     probes: int = 1
     probe_weight: float = 0.2
-    learning_rate: float = 0.4
+    learning_rate: float = 0.8
     norm_bound: float = 10.0
     threshold: float = 0.55
     sharpness: float = 150.0

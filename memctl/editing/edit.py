@@ -10,19 +10,16 @@ import numpy as np
 
 from memctl.backends.protocol import Activations, Backend, Float
 from memctl.deltas import Columns, Delta
+from memctl.editing.first_guess import first_guess
 from memctl.editing.selectors import fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import covariance, statistics
 from memctl.editing.subjects import last_tokens
-from memctl.editing.values import Subject, find_values
+from memctl.editing.values import Subject, find_value
 from memctl.errors import UsageError
 from memctl.facts import Cue
 from memctl.progress import Progress
 from memctl.settings import EditSettings
-
-SUBJECTS_AT_ONCE = 1
-"""Subjects whose values share a batch. One: then a fact told in a batch has the very bytes of one told alone, for the shape
-of a batch decides how a kernel rounds, and sixty steps of Adam carry a last bit far."""
 
 
 def edited_layer(backend: Backend, settings: EditSettings) -> int:
@@ -39,23 +36,27 @@ def edited_layer(backend: Backend, settings: EditSettings) -> int:
 
 
 def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress) -> list[Trace]:
-    """Keys, values and units of subjects, each as if it were alone."""
+    """Keys, values and units of subjects.
+
+    One subject at a time: the shape of a batch decides how a kernel rounds, and Adam carries a last bit far. So a fact told in
+    a batch has the very bytes of one told alone.
+    """
     layer = edited_layer(backend, settings)
     stats = statistics(backend, layer, progress)
+    output_norm = float(stats.output_norm[0])
+    guess = first_guess(backend, layer, output_norm, progress)
     traces: list[Trace] = []
-    for begin in range(0, len(subjects), SUBJECTS_AT_ONCE):
-        part = subjects[begin : begin + SUBJECTS_AT_ONCE]
-        progress("finding values", begin, len(subjects))
-        values = find_values(backend, layer, part, float(stats.output_norm[0]), settings)
-        for subject, value in zip(part, values, strict=True):
-            seen, modes = _at_subject(backend, layer, subject.name, value.cues)
-            gate = up = np.empty((0, backend.shape.hidden), np.float32)
-            key = _by_mode(seen.keys, modes)
-            if settings.units:
-                selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
-                gate, up = selector.gate[None], selector.up[None]
-                key = _by_mode(seen.inputs, modes)
-            traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
+    for done, subject in enumerate(subjects):
+        progress("finding values", done, len(subjects))
+        value = find_value(backend, layer, subject, guess, output_norm, settings)
+        seen, modes = _at_subject(backend, layer, subject.name, value.cues)
+        gate = up = np.empty((0, backend.shape.hidden), np.float32)
+        key = _by_mode(seen.keys, modes)
+        if settings.units:
+            selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
+            gate, up = selector.gate[None], selector.up[None]
+            key = _by_mode(seen.inputs, modes)
+        traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
     progress("finding values", len(subjects), len(subjects))
     return traces
 
