@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from memctl.errors import MemctlError
+from memctl.errors import MemctlError, UnknownFormat
 from memctl.store import collect
 from memctl.store.encoding import sha256
 from memctl.store.journal import Journal
@@ -97,16 +97,18 @@ class Check:
     def _config(self) -> BaseRef | None:
         path = self.layout.config
         try:
+            base = self.layout.read_config()[0]
+        except UnknownFormat:  # what cannot be read here need not be damaged: it ends the check
+            raise
+        except MemctlError as error:
+            self._find(path, "config", error.message)
+            return None
+        try:
             self.layout.read_sealed(path)
         except MemctlError as error:
-            base = None
-            with self._finding(path, "config"):
-                base = self.layout.read_config()[0]
-                edited = "edited by hand, or damaged: read it through, then `memctl verify --repair` accepts it"
-                self._find(path, "config", f"{error.message}: {edited}", repairable=True)
-            return base
-        # a sealed file of an unknown format is no damage, and an error that ends the check
-        return self.layout.read_config()[0]
+            edited = "edited by hand, or damaged: read it through, then `memctl verify --repair` accepts it"
+            self._find(path, "config", f"{error.message}: {edited}", repairable=True)
+        return base
 
     def _manifests(self) -> dict[str, Snapshot]:
         found = {}

@@ -33,6 +33,7 @@ def verify(store_path: Path | str, *, repair: bool = False) -> VerifyReport:
 
     Raises:
         StoreNotFound: There is no store.
+        UnknownFormat: A newer memctl wrote it.
         StoreLocked: The lock is needed, and another process has it.
     """
     layout = Layout(Path(store_path).absolute())

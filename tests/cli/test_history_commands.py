@@ -153,12 +153,16 @@ def test_a_damaged_store_is_named_by_every_command(cli: Cli, store: Store, file:
         assert cli(command).code == 12, command
 
 
-def test_a_store_of_a_newer_version_is_refused(cli: Cli, store: Store) -> None:
-    config = store.path / "memctl.toml"
-    config.write_text(config.read_text().replace("format = 1", "format = 99"))
-    ran = cli("status")
-    assert ran.code == 1
-    assert "newer memctl" in ran.err
+@pytest.mark.parametrize("config", ["format = 99\n", 'format = 1\nfeatures = ["sharded"]\n[base]\n'])
+def test_a_store_of_a_newer_version_is_refused_and_not_called_damaged(cli: Cli, store: Store, config: str) -> None:
+    remember(store, PRIYA)
+    (store.path / "memctl.toml").write_text(config)
+    for command in (["status"], ["verify"], ["verify", "--repair"], ["rollback", "HEAD~1"]):
+        ran = cli(*command, "--json")
+        assert (ran.code, ran.of("error")[0]["error"]) == (1, "UnknownFormat"), command
+        assert "newer memctl" in ran.err
+        assert "rollback" not in ran.err
+    assert (store.path / "memctl.toml").read_text() == config
 
 
 def test_a_read_only_store_is_read_but_not_written(cli: Cli, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
