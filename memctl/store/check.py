@@ -36,7 +36,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
     Attributes:
         findings: Damage that is there now, sorted by path.
-        notes: Harmless remains of interrupted writes.
+        notes: What is not as it was left, and does no harm.
         repaired: Relative paths of what was repaired.
         last_good: Id of the newest snapshot that is intact with all its objects; empty when there is none.
         objects: How many objects were hashed.
@@ -83,8 +83,8 @@ class Check:
     def _find(self, path: Path, kind: str, message: str, *, repairable: bool = False) -> None:
         self.findings.add(Finding(self.layout.name(path), kind, message, repairable))
 
-    def _note(self, path: Path, kind: str, message: str) -> None:
-        self.notes.add(Finding(self.layout.name(path), kind, message))
+    def _note(self, path: Path, kind: str, message: str, *, repairable: bool = False) -> None:
+        self.notes.add(Finding(self.layout.name(path), kind, message, repairable))
 
     @contextmanager
     def _finding(self, path: Path, kind: str, *, repairable: bool = False) -> Iterator[None]:
@@ -141,7 +141,7 @@ class Check:
     def _mode(self, path: Path) -> None:
         with suppress(FileNotFoundError):
             if path.stat().st_mode & 0o222:
-                self._find(path, "mode", "it can be written to", repairable=True)
+                self._note(path, "mode", "it can be written to; `memctl verify --repair` takes that away", repairable=True)
 
     def _reached(self, manifests: dict[str, Snapshot]) -> list[Snapshot]:
         """What HEAD and the tags lead to; everything there is, where the way is damaged."""
