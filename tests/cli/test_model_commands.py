@@ -65,6 +65,25 @@ def test_a_dry_run_changes_nothing(cli: Cli, memory: Store) -> None:
     assert memory.head().id == before
 
 
+def test_dry_runs_need_no_lock_and_no_right_to_write(cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memctl.store import atomic
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a dry run writes into the store")
+
+    told = cli("inject", SENTENCE, "--force", "--json").of("fact")[0]["id"]
+    head = memory.head().id
+    with memory.writer(command="sleep"), monkeypatch.context() as patch:
+        for name in ("replace", "append", "remove", "settle", "set_mode", "make_directory"):
+            patch.setattr(atomic, name, refused)
+        assert cli("inject", "Ines Varga lives in Oslo.", "--dry-run", "--force", "--json").summary["written"] == 1
+        assert cli("forget", told, "--dry-run", "--json").summary["forgotten"] == 1
+        assert cli("rollback", "HEAD~1", "--dry-run", "--json").summary["result"] == "dry-run"
+        assert cli("gc", "--keep-last", "1", "--dry-run", "--json").summary["snapshots"] == 1
+    assert cli("inject", SENTENCE, "--dry-run", "--json").summary["present"] == 1
+    assert memory.head().id == head
+
+
 def test_good_lines_go_through_and_bad_ones_are_numbered(cli: Cli, memory: Store) -> None:
     lines = b"\xef\xbb\xbf" + line() + b"\r\nnot json\n" + line(colour="teal") + b"\xff\n" + line(subject="")
     ran = cli("inject", "-", "--json", stdin=lines + line())
