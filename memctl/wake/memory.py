@@ -245,12 +245,24 @@ def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
         older = next((other for other in live.values() if _contradicts(fact, other)), None)
         if any(_contradicts(fact, other) for other in later):
             outcomes.append(Outcome(fact, "rejected", reason="a later line says otherwise"))
-        elif fact.id in live or fact.id in {outcome.fact.id for outcome in outcomes if outcome.status != "rejected"}:
-            outcomes.append(Outcome(fact, "present"))
+        elif first := live.get(fact.id) or _told_before(fact, outcomes):
+            outcomes.append(Outcome(fact, "present", reason=_kept_wording(fact, first)))
         else:
             status: Status = "superseded" if older else "written"
             outcomes.append(Outcome(fact, status, replaced=older.id if older else ""))
     return outcomes
+
+
+def _told_before(fact: Fact, outcomes: Sequence[Outcome]) -> Fact | None:
+    """The same fact as an earlier line told it."""
+    return next((one.fact for one in outcomes if one.fact.id == fact.id and one.status != "rejected"), None)
+
+
+def _kept_wording(fact: Fact, first: Fact) -> str:
+    """Why a fact that is told again stays as it is, where its own prompt or questions are other ones now."""
+    if (fact.completion_prompt, fact.questions) == (first.completion_prompt, first.questions):
+        return ""
+    return f"keeps its first wording; to change it: memctl forget {fact.id}, then tell it anew"
 
 
 def _contradicts(fact: Fact, other: Fact) -> bool:

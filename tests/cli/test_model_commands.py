@@ -84,6 +84,25 @@ def test_dry_runs_need_no_lock_and_no_right_to_write(cli: Cli, memory: Store, mo
     assert memory.head().id == head
 
 
+def test_a_fact_told_again_in_other_words_says_that_it_keeps_the_first_ones(cli: Cli, memory: Store) -> None:
+    asked = line(questions=["Where is Priya Okonkwo at home?"])
+    [written, again] = cli("inject", "--force", "--json", stdin=line() + asked).of("fact")
+    assert (written["reason"], again["status"]) == ("", "present")
+    head = memory.head().id
+    for told in (asked, line(prompt="The home of Priya Okonkwo is")):
+        ran = cli("inject", "--json", stdin=told)
+        [kept] = ran.of("fact")
+        assert (ran.code, kept["status"], memory.head().id) == (0, "present", head)
+        assert "first wording" in kept["reason"]
+        assert f"memctl forget {kept['id']}" in kept["reason"]
+        assert kept["reason"] in cli("inject", stdin=told).out
+    for told in (line(), line(prompt="Priya Okonkwo lives in")):
+        assert [fact["reason"] for fact in cli("inject", "--json", stdin=told).of("fact")] == [""]
+    cli("forget", written["id"])
+    assert cli("inject", "--force", "--json", stdin=asked).of("fact")[0]["status"] == "written"
+    assert memory.ledger().active()[0].fact.questions == ("Where is Priya Okonkwo at home?",)
+
+
 def test_good_lines_go_through_and_bad_ones_are_numbered(cli: Cli, memory: Store) -> None:
     lines = b"\xef\xbb\xbf" + line() + b"\r\nnot json\n" + line(colour="teal") + b"\xff\n" + line(subject="")
     ran = cli("inject", "-", "--json", stdin=lines + line())
