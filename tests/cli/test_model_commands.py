@@ -203,8 +203,37 @@ def test_a_store_of_another_base_is_refused_and_unchanged(cli: Cli, tmp_path: Pa
         ran = cli(*command)
         assert ran.code == 13, command
         assert "other" in ran.err
+        assert "use --backend torch" in ran.err
     assert store.head().id == before
     assert cli("status").code == 0
+
+
+def test_a_store_of_the_numpy_engine_sends_other_engines_back_before_they_load(cli: Cli, memory: Store) -> None:
+    for options in ([], ["--model", "smollm2-135m-instruct"]):
+        ran = cli("ask", "Hello", "--backend", "torch", *options)
+        assert (ran.code, "use --backend numpy" in ran.err) == (13, True)
+
+
+def test_a_base_that_has_changed_under_its_name_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    Store.create(tmp_path / "store", BaseRef(name="numpy", fingerprint="e" * 64), backend="numpy")
+    ran = cli("ask", "Hello")
+    assert (ran.code, "not what it was" in ran.err) == (13, True)
+
+
+def test_a_model_that_the_numpy_engine_cannot_run_is_refused(
+    cli: Cli, memory: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (["ask", "Hello"], ["audit"], ["init", "--store", str(tmp_path / "new")], ["demo"]):
+        for model in ("smollm2-135m-instruct", "nosuch"):
+            ran = cli(*command, "--model", model)
+            assert ran.code == 2, command
+            assert "built-in tiny model" in ran.err
+            assert model in ran.err
+            assert "--backend torch" in ran.err
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("MEMCTL_MODEL", "nosuch")
+    assert cli("ask", "Hello").code == 2
+    assert cli("ask", "--raw", "--max-tokens", "1", "Hello", "--model", "numpy").code == 0
 
 
 def test_an_unknown_engine_and_a_missing_model_are_named(cli: Cli, memory: Store, tmp_path: Path) -> None:
