@@ -17,7 +17,7 @@ from memctl.backends.protocol import Backend, Float, Tokens
 from memctl.editing.reference import enough, reference
 from memctl.editing.subjects import contexts, in_contexts, invented, look_alikes, seeded
 from memctl.facts import Mode
-from memctl.models.cache import cache_dir
+from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
 FORMAT = 2
@@ -200,7 +200,5 @@ def _path(backend: Backend, layer: int, what: str) -> Path:
 
 
 def _keep(path: Path, tensors: dict[str, NDArray[np.generic]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)

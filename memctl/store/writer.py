@@ -158,11 +158,10 @@ class Writer:
         keep_last: int | None = None,
         keep_daily: int | None = None,
         keep_tag: bool = True,
-        dry_run: bool = False,
     ) -> collect.GcReport:
         """Removes what nothing reaches; see `collect.collect`."""
         retention = collect.Retention(keep_last, keep_daily, keep_tag)
-        return collect.collect(self._layout, retention, in_use=frozenset(self._put), dry_run=dry_run)
+        return collect.collect(self._layout, retention, in_use=frozenset(self._put), dry_run=False)
 
     def _advance(
         self,

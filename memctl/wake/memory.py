@@ -6,6 +6,7 @@ changed. What is composed follows from the set of live facts alone.
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -123,12 +124,13 @@ def inject(
         StoreLocked: Another writer holds the store.
     """
     started = time.monotonic()
-    with store.writer(wait, "inject") as writer:
-        old = store.ledger()
+    with _writer(store, wait, "inject", dry_run) as writer:
+        head = store.head()
+        old = store.ledger(head)
         outcomes = _sorted_out(told, old)
         new = [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]
         if new:
-            with backend.attached(composition(store)):
+            with backend.attached(composition(store, head)):
                 before = recall(backend, [told[k].fact for k in new], progress, "asking before")
             for k, found in zip(new, before, strict=True):
                 outcomes[k] = _with(outcomes[k], before=found)
@@ -138,7 +140,7 @@ def inject(
         snapshot = None
         draft = None
         while new := [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]:
-            draft = _draft(store, backend, settings.edit, _ledger_with(old, told, outcomes, new), progress)
+            draft = _draft(store, head, backend, settings.edit, _ledger_with(old, told, outcomes, new), progress)
             with backend.attached(draft.composition):
                 after = recall(backend, [told[k].fact for k in new], progress, "asking after")
             for k, found in zip(new, after, strict=True):
@@ -159,7 +161,7 @@ def inject(
                     f"{settings.drift_budget:.2%}; nothing was changed",
                     "tell fewer facts at once, raise drift_budget, or use --force",
                 )
-            if not dry_run:
+            if writer is not None:
                 snapshot = _commit(writer, backend, draft, outcomes, new, measured)
     return InjectReport(tuple(outcomes), snapshot, drift, time.monotonic() - started)
 
@@ -180,16 +182,17 @@ def forget(
         UsageError: An id names no fact, or several.
         StoreLocked: Another writer holds the store.
     """
-    with store.writer(wait, "forget") as writer:
-        old = store.ledger()
+    with _writer(store, wait, "forget", dry_run) as writer:
+        head = store.head()
+        old = store.ledger(head)
         entries = dict(old.entries)
         named = {entry.id: entry for entry in map(old.by_prefix, ids)}
         gone = [entry for entry in named.values() if entry.state != "forgotten"]
         for entry in gone:
             entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
         snapshot = None
-        if gone and not dry_run:
-            draft = _draft(store, backend, settings.edit, Ledger(entries), progress)
+        if gone and writer is not None:
+            draft = _draft(store, head, backend, settings.edit, Ledger(entries), progress)
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = _put(writer, backend, draft, drift, f"forget {_named([entry.fact for entry in gone])}")
         still = [
@@ -212,6 +215,11 @@ def verify_deep(store: Store, backend: Backend) -> list[Finding]:
         if composed.get(name) != head.weights.get(name):
             found.append(Finding(f"snapshots/{head.id}.json", "weights", f"{name} is not what was committed"))
     return found
+
+
+def _writer(store: Store, wait: float, command: str, dry_run: bool) -> AbstractContextManager[Writer | None]:
+    """The store's lock; a dry run only reads, and takes none."""
+    return nullcontext() if dry_run else store.writer(wait, command)
 
 
 _NOTHING = FactRecall(0.0, 0.0, 0.0, 0.0)
@@ -237,12 +245,24 @@ def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
         older = next((other for other in live.values() if _contradicts(fact, other)), None)
         if any(_contradicts(fact, other) for other in later):
             outcomes.append(Outcome(fact, "rejected", reason="a later line says otherwise"))
-        elif fact.id in live or fact.id in {outcome.fact.id for outcome in outcomes if outcome.status != "rejected"}:
-            outcomes.append(Outcome(fact, "present"))
+        elif first := live.get(fact.id) or _told_before(fact, outcomes):
+            outcomes.append(Outcome(fact, "present", reason=_kept_wording(fact, first)))
         else:
             status: Status = "superseded" if older else "written"
             outcomes.append(Outcome(fact, status, replaced=older.id if older else ""))
     return outcomes
+
+
+def _told_before(fact: Fact, outcomes: Sequence[Outcome]) -> Fact | None:
+    """The same fact as an earlier line told it."""
+    return next((one.fact for one in outcomes if one.fact.id == fact.id and one.status != "rejected"), None)
+
+
+def _kept_wording(fact: Fact, first: Fact) -> str:
+    """Why a fact that is told again stays as it is, where its own prompt or questions are other ones now."""
+    if (fact.completion_prompt, fact.questions) == (first.completion_prompt, first.questions):
+        return ""
+    return f"keeps its first wording; to change it: memctl forget {fact.id}, then tell it anew"
 
 
 def _contradicts(fact: Fact, other: Fact) -> bool:
@@ -284,12 +304,14 @@ def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcom
     return Ledger(entries)
 
 
-def _draft(store: Store, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress) -> _Draft:
-    """Composes the live facts of a ledger; only subjects whose facts or settings changed are optimised."""
+def _draft(
+    store: Store, head: Snapshot, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress
+) -> _Draft:
+    """Composes the live facts of a ledger; only subjects whose facts or settings changed since `head` are optimised."""
     mark = edit_hash(settings)
     kept: dict[str, tuple[DeltaRef, Trace]] = {}
     subjects = _subjects(ledger)
-    for ref in store.head().deltas:
+    for ref in head.deltas:
         wanted = subjects.get(ref.subject)
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
             kept[ref.subject] = (ref, trace_of(ref.subject, Delta.from_bytes(store.read_object(ref.object))))

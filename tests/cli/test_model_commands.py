@@ -65,6 +65,44 @@ def test_a_dry_run_changes_nothing(cli: Cli, memory: Store) -> None:
     assert memory.head().id == before
 
 
+def test_dry_runs_need_no_lock_and_no_right_to_write(cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memctl.store import atomic
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a dry run writes into the store")
+
+    told = cli("inject", SENTENCE, "--force", "--json").of("fact")[0]["id"]
+    head = memory.head().id
+    with memory.writer(command="sleep"), monkeypatch.context() as patch:
+        for name in ("replace", "append", "remove", "settle", "set_mode", "make_directory"):
+            patch.setattr(atomic, name, refused)
+        assert cli("inject", "Ines Varga lives in Oslo.", "--dry-run", "--force", "--json").summary["written"] == 1
+        assert cli("forget", told, "--dry-run", "--json").summary["forgotten"] == 1
+        assert cli("rollback", "HEAD~1", "--dry-run", "--json").summary["result"] == "dry-run"
+        assert cli("gc", "--keep-last", "1", "--dry-run", "--json").summary["snapshots"] == 1
+    assert cli("inject", SENTENCE, "--dry-run", "--json").summary["present"] == 1
+    assert memory.head().id == head
+
+
+def test_a_fact_told_again_in_other_words_says_that_it_keeps_the_first_ones(cli: Cli, memory: Store) -> None:
+    asked = line(questions=["Where is Priya Okonkwo at home?"])
+    [written, again] = cli("inject", "--force", "--json", stdin=line() + asked).of("fact")
+    assert (written["reason"], again["status"]) == ("", "present")
+    head = memory.head().id
+    for told in (asked, line(prompt="The home of Priya Okonkwo is")):
+        ran = cli("inject", "--json", stdin=told)
+        [kept] = ran.of("fact")
+        assert (ran.code, kept["status"], memory.head().id) == (0, "present", head)
+        assert "first wording" in kept["reason"]
+        assert f"memctl forget {kept['id']}" in kept["reason"]
+        assert kept["reason"] in cli("inject", stdin=told).out
+    for told in (line(), line(prompt="Priya Okonkwo lives in")):
+        assert [fact["reason"] for fact in cli("inject", "--json", stdin=told).of("fact")] == [""]
+    cli("forget", written["id"])
+    assert cli("inject", "--force", "--json", stdin=asked).of("fact")[0]["status"] == "written"
+    assert memory.ledger().active()[0].fact.questions == ("Where is Priya Okonkwo at home?",)
+
+
 def test_good_lines_go_through_and_bad_ones_are_numbered(cli: Cli, memory: Store) -> None:
     lines = b"\xef\xbb\xbf" + line() + b"\r\nnot json\n" + line(colour="teal") + b"\xff\n" + line(subject="")
     ran = cli("inject", "-", "--json", stdin=lines + line())
@@ -165,8 +203,37 @@ def test_a_store_of_another_base_is_refused_and_unchanged(cli: Cli, tmp_path: Pa
         ran = cli(*command)
         assert ran.code == 13, command
         assert "other" in ran.err
+        assert "use --backend torch" in ran.err
     assert store.head().id == before
     assert cli("status").code == 0
+
+
+def test_a_store_of_the_numpy_engine_sends_other_engines_back_before_they_load(cli: Cli, memory: Store) -> None:
+    for options in ([], ["--model", "smollm2-135m-instruct"]):
+        ran = cli("ask", "Hello", "--backend", "torch", *options)
+        assert (ran.code, "use --backend numpy" in ran.err) == (13, True)
+
+
+def test_a_base_that_has_changed_under_its_name_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    Store.create(tmp_path / "store", BaseRef(name="numpy", fingerprint="e" * 64), backend="numpy")
+    ran = cli("ask", "Hello")
+    assert (ran.code, "not what it was" in ran.err) == (13, True)
+
+
+def test_a_model_that_the_numpy_engine_cannot_run_is_refused(
+    cli: Cli, memory: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (["ask", "Hello"], ["audit"], ["init", "--store", str(tmp_path / "new")], ["demo"]):
+        for model in ("smollm2-135m-instruct", "nosuch"):
+            ran = cli(*command, "--model", model)
+            assert ran.code == 2, command
+            assert "built-in tiny model" in ran.err
+            assert model in ran.err
+            assert "--backend torch" in ran.err
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("MEMCTL_MODEL", "nosuch")
+    assert cli("ask", "Hello").code == 2
+    assert cli("ask", "--raw", "--max-tokens", "1", "Hello", "--model", "numpy").code == 0
 
 
 def test_an_unknown_engine_and_a_missing_model_are_named(cli: Cli, memory: Store, tmp_path: Path) -> None:
