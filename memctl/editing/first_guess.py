@@ -1,7 +1,7 @@
 """Where the search for a value begins: the mean of the values of invented facts.
 
 Values of unlike facts have half of their length in common: "say what you were told of this name, in a sentence". From there
-20 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
+30 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
 """
 
 from importlib.resources import files
@@ -17,7 +17,7 @@ from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, seeded
 from memctl.editing.values import Subject, find_value
 from memctl.facts import Fact, make_fact
-from memctl.models.cache import cache_dir
+from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
@@ -56,8 +56,8 @@ def measure(backend: Backend, layer: int, output_norm: float, progress: Progress
 
 def keep(path: Path, guess: Float) -> None:
     """Writes a guess for `first_guess` to find."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"guess": guess}, path)
+    with replacing(path) as partial:
+        save_file({"guess": guess}, partial)
 
 
 def _facts(count: int) -> list[Fact]:
