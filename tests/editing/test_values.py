@@ -1,5 +1,7 @@
 """Values make the model say a fact; where their search begins is measured once and kept."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,11 @@ from memctl.settings import EditSettings
 LAYER, NORM = 1, 1.0
 FACT = make_fact("Ottoline Varga", "lives in", "Montevideo")
 SUBJECT = Subject(FACT.subject, (FACT,))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMCTL_CACHE", str(tmp_path))
 
 
 @pytest.fixture
