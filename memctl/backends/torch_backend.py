@@ -182,11 +182,11 @@ class TorchBackend:
             members = [family[k] for k in batch]
             ids = padded([sequences[k][shared:] for k in members]).to(self.device)
             cache = cache_of(expanded(prefix, len(members))) if shared else None
-            seen = states_of(
-                lambda ids=ids, cache=cache: self.model.base_model(
-                    input_ids=ids, past_key_values=cache, use_cache=cache is not None
-                )
-            )
+
+            def run(ids: Tensor = ids, cache: Any = cache) -> None:
+                self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+
+            seen = states_of(run)
             for row, k in enumerate(members):
                 at = torch.tensor([position - shared for position in positions[k]], device=self.device)
                 found[k] = [_numpy(states[row, at]) for states in seen]
