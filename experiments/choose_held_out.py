@@ -37,7 +37,7 @@ def choose(relation: Relation, mode: Mode) -> tuple[list[str], list[str]]:
     trials = [
         (form, name, relation.objects[(5 * k + 1) % len(relation.objects)])
         for form in candidates
-        for k, name in enumerate(people(TRIALS, 99))
+        for k, name in enumerate(people(TRIALS, 99, sharing=2))
     ]
     prompts = []
     for form, name, thing in trials:

@@ -228,12 +228,15 @@ def _store_file(store: Path) -> _Layer:
     return _file(path, {"model": base["name"]} | values if "name" in base else values)
 
 
-def _shipped_file(model: str) -> _Layer:
-    """The file of `configs/` for a model: beside the package in a checkout, inside it once installed."""
-    name = f"{model.replace('/', '--')}.toml"
+def shipped(name: str) -> Path | None:
+    """A file of `configs/`, which lies beside the package in a checkout, inside it once installed; None for no such file."""
     package = Path(__file__).parent
     places = (package / "configs" / name, package.parent / "configs" / name)
-    path = next((path for path in places if path.is_file()), None)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _shipped_file(model: str) -> _Layer:
+    path = shipped(f"{model.replace('/', '--')}.toml")
     return _file(path, toml_files.flatten(toml_files.read(path))) if path else _Layer({}, str)
 
 

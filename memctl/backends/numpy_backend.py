@@ -13,17 +13,15 @@ import numpy as np
 from memctl.backends import tiny_tokenizer
 from memctl.backends.fit import require_fit
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
-from memctl.backends.protocol import Activations, Encoding, Float, Row, Scores, Tokens, ValueProblem
-from memctl.backends.tiny_model import Index, Past, Real, TinyModel, pad
+from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Tokens, ValueProblem
+from memctl.backends.tiny_model import Added, Index, Past, Real, Thought, TinyModel, pad
 from memctl.backends.tiny_tokenizer import END
 from memctl.backends.tiny_weights import LAST, SHAPE
-from memctl.deltas import Columns, Composition, LowRank
+from memctl.deltas import Composition
 from memctl.facts import Mode
 
 Choose = Callable[[int, Real], int]
 """The next token of a prompt (its number among the prompts), from log-probabilities (vocabulary,)."""
-
-_NOTHING = Composition()
 
 
 class NumpyBackend:
@@ -35,12 +33,13 @@ class NumpyBackend:
 
     name = "numpy"
     reference_tokens = 1_000
+    hardware = "cpu, float64"
     activation = "silu"
     shape = SHAPE
 
     def __init__(self, seed: int = 0) -> None:
         self._model = TinyModel(seed)
-        self._attached = _NOTHING
+        self._attached = PRISTINE
         self.fingerprint = self._model.weights.fingerprint()
 
     # Text
@@ -51,9 +50,30 @@ class NumpyBackend:
     def decode(self, tokens: Sequence[int]) -> str:
         return tiny_tokenizer.decode(tokens)
 
-    # The pristine base
+    # Inner states
 
-    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
+    def activations(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Activations:
+        inputs, keys = self._at(sequences, layer, positions, under, lambda thought: [thought.inputs, thought.keys])
+        return Activations(inputs, keys)
+
+    def stream(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Float:
+        (stream,) = self._at(sequences, layer, positions, under, lambda thought: [thought.stream])
+        return stream
+
+    def _at(
+        self,
+        sequences: Sequence[Tokens],
+        layer: int,
+        positions: Sequence[Sequence[int]],
+        under: Composition,
+        wanted: Callable[[Thought], list[Real]],
+    ) -> list[Float]:
+        """What is wanted of a layer's MLP, (n, …) each, at the positions of all sequences in order."""
+        added = added_by(under)
         shared = _common_prefix(sequences)
         before: list[Past] = []
         opening: list[Real] = []
@@ -62,30 +82,28 @@ class NumpyBackend:
             stream = self._model.embed(tokens)
             for index in range(layer + 1):
                 attended = self._model.attend(index, stream, places)
-                thought = self._model.think(index, attended.stream)
+                thought = self._model.think(index, attended.stream, added[index])
                 stream = thought.stream
                 before.append(attended.past)
-            opening = [thought.inputs, thought.keys]
-        found: list[tuple[Real, Real]] = [(np.empty(0), np.empty(0))] * len(sequences)
+            opening = wanted(thought)
+        found: list[list[Real]] = [[]] * len(sequences)
         for chosen in _batches(sequences):
             tokens, places = pad([sequences[row][shared:] for row in chosen])
             stream = self._model.embed(tokens)
             for index in range(layer + 1):
                 past = before[index] if shared else None
                 attended = self._model.attend(index, stream, places + shared, past)
-                thought = self._model.think(index, attended.stream)
+                thought = self._model.think(index, attended.stream, added[index])
                 stream = thought.stream
             for place, row in enumerate(chosen):
-                seen = [thought.inputs[place], thought.keys[place]]
+                seen = [states[place] for states in wanted(thought)]
                 if shared:
                     seen = [np.concatenate([head[0], tail]) for head, tail in zip(opening, seen, strict=True)]
-                wanted = list(positions[row])
-                found[row] = (seen[0][wanted], seen[1][wanted])
-        inputs, keys = (np.concatenate(parts).astype(np.float32) for parts in zip(*found, strict=True))
-        return Activations(inputs, keys)
+                found[row] = [states[list(positions[row])] for states in seen]
+        return [np.concatenate(parts).astype(np.float32) for parts in zip(*found, strict=True)]
 
-    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
-        return NumpyValueProblem(self._model, rows, layer)
+    def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
+        return NumpyValueProblem(self._model, rows, layer, added_by(under))
 
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
         draws = [np.random.default_rng([seed, number]) for number in range(len(prompts))]
@@ -94,7 +112,7 @@ class NumpyBackend:
             # Gumbel's trick: the argmax of log p / T + noise is a draw from softmax(log p / T).
             return int(np.argmax(log_p / temperature + draws[number].gumbel(size=log_p.size)))
 
-        with self.attached(_NOTHING):
+        with self.attached(PRISTINE):
             return self._continue(prompts, max_tokens, (), choose)
 
     # What is attached acts
@@ -109,7 +127,7 @@ class NumpyBackend:
             tokens, positions = pad([sequences[row] for row in chosen])
             log_p = log_q = self._next(tokens, positions)
             if self._attached.deltas:
-                with self.attached(_NOTHING):
+                with self.attached(PRISTINE):
                     log_q = self._next(tokens, positions)
             kl = np.sum(np.exp(log_q) * (log_q - log_p), axis=-1)
             for place, row in enumerate(chosen):
@@ -130,13 +148,10 @@ class NumpyBackend:
     def _next(self, tokens: Index, positions: Index) -> Real:
         """(batch, tokens, vocabulary) next-token log-probabilities under what is attached."""
         stream = self._model.embed(tokens)
-        for index in range(SHAPE.layers):
+        for index, added in enumerate(added_by(self._attached)):
             attended = self._model.attend(index, stream, positions)
-            stream = self._model.think(index, attended.stream, self._added(index)).stream
+            stream = self._model.think(index, attended.stream, added).stream
         return self._model.log_probabilities(stream)
-
-    def _added(self, layer: int) -> tuple[LowRank | None, Columns | None]:
-        return self._attached.low_rank(layer), self._attached.columns(layer)
 
     def _continue(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str], choose: Choose) -> list[Tokens]:
         results: list[list[int]] = [[] for _ in prompts]
@@ -157,7 +172,7 @@ class NumpyBackend:
         last = np.array([len(prompts[row]) - 1 for row in chosen])
         ended = [False] * len(chosen)
         past: list[Past | None] = [None] * SHAPE.layers
-        added = [self._added(index) for index in range(SHAPE.layers)]
+        added = added_by(self._attached)
         for _ in range(max_tokens):
             stream = self._model.embed(tokens)
             for index in range(SHAPE.layers):
@@ -198,6 +213,12 @@ class NumpyBackend:
     def memory_bytes(self) -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
+
+
+def added_by(composition: Composition) -> list[Added]:
+    """What a composition adds to each layer."""
+    require_fit(composition, SHAPE)
+    return [(composition.low_rank(layer), composition.columns(layer)) for layer in range(SHAPE.layers)]
 
 
 def _batches(sequences: Sequence[Tokens]) -> Iterator[list[int]]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from memctl.backends.protocol import Float, Gradient, Row
 from memctl.backends.tiny_model import (
     FAR,
+    Added,
     Attended,
     Index,
     Past,
@@ -31,8 +32,9 @@ class NumpyValueProblem:
     and for the layers above, the attention keys and values of what stands before the first site.
     """
 
-    def __init__(self, model: TinyModel, rows: Sequence[Row], layer: int) -> None:
+    def __init__(self, model: TinyModel, rows: Sequence[Row], layer: int, added: Sequence[Added]) -> None:
         self._model = model
+        self._added = added
         self._rows = tuple(rows)
         self._layer = layer
         self._first: Index = np.array([row.sites[0] for row in rows])
@@ -49,7 +51,7 @@ class NumpyValueProblem:
         past: list[list[tuple[Real, Real]]] = [[] for _ in chosen]
         for index in range(SHAPE.layers):
             attended = self._model.attend(index, stream, positions)
-            stream = self._model.think(index, attended.stream).stream
+            stream = self._model.think(index, attended.stream, self._added[index]).stream
             for place, row in enumerate(chosen):
                 first, length = self._first[row], self._length[row]
                 if index == self._layer:
@@ -96,7 +98,8 @@ class NumpyValueProblem:
             kept = [self._past[row][place] for row in rows]
             past = Past(_stacked([keys for keys, _ in kept]), _stacked([values for _, values in kept]), before)
             attended = self._model.attend(index, stream, positions, past)
-            thought = self._model.think(index, attended.stream[predict] if index == LAST else attended.stream)
+            entering = attended.stream[predict] if index == LAST else attended.stream
+            thought = self._model.think(index, entering, self._added[index])
             stream = thought.stream
             steps.append((index, attended, thought))
         return (stream if steps else stream[predict]), steps
@@ -110,12 +113,12 @@ class NumpyValueProblem:
     ) -> Real:
         """Gradient with respect to the stream that left the edited layer, from that at the scored positions."""
         if steps:
-            grad_scored = self._model.think_backward(LAST, steps[-1][2], grad_scored)
+            grad_scored = self._model.think_backward(LAST, steps[-1][2], grad_scored, self._added[LAST])
         grad = np.zeros(shape)
         grad[predict] = grad_scored
         for index, attended, thought in reversed(steps):
             if index != LAST:
-                grad = self._model.think_backward(index, thought, grad)
+                grad = self._model.think_backward(index, thought, grad, self._added[index])
             grad = self._model.attend_backward(index, attended, grad)
         return grad
 

@@ -18,6 +18,9 @@ from memctl.facts import Mode
 Float = NDArray[np.float32]
 Tokens = tuple[int, ...]
 
+PRISTINE = Composition()
+"""The base model with nothing attached."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -123,6 +126,8 @@ class Backend(Protocol):
     shape: Shape
     reference_tokens: int
     """How much reference text the base model's statistics are made from."""
+    hardware: str
+    """What it runs on and in which number format, such as `cpu, bfloat16`."""
     activation: str
     """Name of the MLP's activation function (`silu`, `gelu_pytorch_tanh`, …), which added units share."""
 
@@ -136,14 +141,24 @@ class Backend(Protocol):
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of tokens, special tokens left out."""
 
-    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
-        """What the MLP of a layer of the pristine base sees at the positions of each sequence, in order.
+    def activations(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Activations:
+        """What the MLP of a layer sees at the positions of each sequence, in order.
 
         What the sequences of one call have in common at the start is run once.
+
+        Args:
+            under: What is attached meanwhile, whatever is attached otherwise.
         """
 
-    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
-        """Prepares a value optimisation at a layer of the pristine base."""
+    def stream(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Float:
+        """(n, d) residual stream that leaves a layer, at the positions of each sequence, in order."""
+
+    def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
+        """Prepares a value optimisation at a layer; `under` is attached while it runs."""
 
     def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
         """Greedy continuations, without the prompt and without what ends a turn; batched.

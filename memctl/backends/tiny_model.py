@@ -15,6 +15,8 @@ from memctl.deltas import Columns, LowRank
 
 Real = NDArray[np.float64]
 Index = NDArray[np.int64]
+Added = tuple[LowRank | None, Columns | None]
+"""What is attached to one layer's MLP."""
 
 FAR = 1 << 20
 """Position of padding: after every query, so no query sees it."""
@@ -80,7 +82,7 @@ class TinyModel:
         out = _plus(stream, _merge(weights @ past.values) @ layer.output.T)
         return Attended(stream, normed, query, past, weights, out)
 
-    def think(self, index: int, stream: Real, added: tuple[LowRank | None, Columns | None] = (None, None)) -> Thought:
+    def think(self, index: int, stream: Real, added: Added) -> Thought:
         """The MLP of a layer on a stream (…, d), with what is added to it."""
         layer = self.weights.layers[index]
         inputs = normalize(stream)
@@ -95,13 +97,21 @@ class TinyModel:
             out += (silu(inputs @ columns.gate.T) * (inputs @ columns.up.T)) @ columns.down.T
         return Thought(stream, inputs, gate, up, keys, out)
 
-    def think_backward(self, index: int, thought: Thought, grad: Real) -> Real:
-        """Gradient with respect to the stream that entered the MLP, nothing being added to it."""
+    def think_backward(self, index: int, thought: Thought, grad: Real, added: Added) -> Real:
+        """Gradient with respect to the stream that entered the MLP."""
         layer = self.weights.layers[index]
+        low_rank, columns = added
         keys = grad[..., : len(layer.down)] @ layer.down
+        if low_rank is not None:
+            keys = keys + (grad @ low_rank.U) @ low_rank.V.T
         sigmoid = _sigmoid(thought.gate)
         gate = keys * thought.up * sigmoid * (1 + thought.gate * (1 - sigmoid))
         seen = gate @ layer.gate + (keys * sigmoid * thought.gate) @ layer.up
+        if columns is not None:
+            z, up, active = thought.inputs @ columns.gate.T, thought.inputs @ columns.up.T, grad @ columns.down
+            sigmoid = _sigmoid(z)
+            beside = (active * up * sigmoid * (1 + z * (1 - sigmoid))) @ columns.gate + (active * z * sigmoid) @ columns.up
+            seen = _plus(beside, seen)
         return grad + normalize_backward(thought.start, thought.inputs, seen)
 
     def attend_backward(self, index: int, attended: Attended, grad: Real) -> Real:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from memctl.backends.fit import require_fit
-from memctl.backends.protocol import Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
+from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
 from memctl.backends.torch_batches import (
     CONTINUED_AT_ONCE,
     SHARED_FROM,
@@ -30,13 +30,16 @@ from memctl.backends.torch_batches import (
     padded,
 )
 from memctl.backends.torch_composition import attach
-from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of
+from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of, output_of
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
 from memctl.facts import Mode
 from memctl.models.fingerprint import fingerprint, weight_files
 from memctl.models.structure import mlp_layout
+
+StatesOf = Callable[[Callable[[], Any]], list[Tensor]]
+"""Catches inner states (rows, tokens, width) of the forward pass that it is given to run."""
 
 SAMPLED_FROM = 64
 """Sampling draws from so many of the likeliest tokens: the tail is long, slow to draw from, and makes no text."""
@@ -85,6 +88,8 @@ class TorchBackend:
             raise ModelUnavailable(f"{folder} cannot be loaded: {error}", "memctl model list") from error
         self.model: Any = model.to(self.device).eval().requires_grad_(False)
         self.layout = mlp_layout(self.model)
+        named = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        self.hardware = f"{named}, {str(self.dtype).removeprefix('torch.')}"
         self.activation = self.layout.activation
         self.fingerprint = fingerprint(folder)
         self.shape = Shape(
@@ -93,7 +98,7 @@ class TorchBackend:
             intermediate=self.layout.intermediate,
             vocabulary=self.model.get_output_embeddings().weight.shape[0],
         )
-        self._attached: list[Composition] = [Composition()]
+        self._attached: list[Composition] = [PRISTINE]
         self._hooks: list[Any] = []
         self._ends = self._end_tokens()
 
@@ -137,40 +142,54 @@ class TorchBackend:
         text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
 
-    # Inner states of the pristine base
+    # Inner states
+
+    def activations(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Activations:
+        part = self.layout.layers[layer]
+        return Activations(*self._at(sequences, positions, under, lambda run: inputs_of((part.mlp, part.down), run)))
+
+    def stream(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Float:
+        block = self.layout.layers[layer].block
+        (stream,) = self._at(sequences, positions, under, lambda run: [output_of(block, run)])
+        return stream
 
     @torch.inference_mode()
-    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
-        found: list[tuple[Float, Float]] = [(np.empty(0, np.float32),) * 2] * len(sequences)
-        with self.attached(Composition()):
+    def _at(
+        self, sequences: Sequence[Tokens], positions: Sequence[Sequence[int]], under: Composition, states_of: StatesOf
+    ) -> list[Float]:
+        """The states that `states_of` catches of a forward pass, (n, …) each, at the positions of all sequences."""
+        found: list[list[Float]] = [[]] * len(sequences)
+        with self.attached(under):
             for family in families(sequences, positions):
-                self._activations_of(family, sequences, layer, positions, found)
-        return Activations(*(np.concatenate(states) for states in zip(*found, strict=True)))
+                self._states_at(family, sequences, positions, states_of, found)
+        return [np.concatenate(states) for states in zip(*found, strict=True)]
 
-    def _activations_of(
+    def _states_at(
         self,
         family: Sequence[int],
         sequences: Sequence[Tokens],
-        layer: int,
         positions: Sequence[Sequence[int]],
-        found: list[tuple[Float, Float]],
+        states_of: StatesOf,
+        found: list[list[Float]],
     ) -> None:
-        """Fills in what the layer's MLP sees in some of the sequences."""
-        part = self.layout.layers[layer]
+        """Fills in the states of some of the sequences."""
         shared, prefix = self._shared_prefix([sequences[k] for k in family], min(min(positions[k]) for k in family))
         for batch in batches([len(sequences[k]) - shared for k in family], TOKENS_AT_ONCE):
             members = [family[k] for k in batch]
             ids = padded([sequences[k][shared:] for k in members]).to(self.device)
             cache = cache_of(expanded(prefix, len(members))) if shared else None
-            seen = inputs_of(
-                (part.mlp, part.down),
-                lambda ids=ids, cache=cache: self.model.base_model(
-                    input_ids=ids, past_key_values=cache, use_cache=cache is not None
-                ),
-            )
+
+            def run(ids: Tensor = ids, cache: Any = cache) -> None:
+                self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
+
+            seen = states_of(run)
             for row, k in enumerate(members):
                 at = torch.tensor([position - shared for position in positions[k]], device=self.device)
-                found[k] = (_numpy(seen[0][row, at]), _numpy(seen[1][row, at]))
+                found[k] = [_numpy(states[row, at]) for states in seen]
 
     def _shared_prefix(self, sequences: Sequence[Tokens], limit: int) -> tuple[int, Any]:
         """Length of what all sequences begin with, and its attention keys and values."""
@@ -182,8 +201,8 @@ class TorchBackend:
         self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
         return shared, key_values_of(cache)
 
-    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
-        return TorchValueProblem(self.model, self.layout, rows, layer, lambda: self.attached(Composition()))
+    def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
+        return TorchValueProblem(self.model, self.layout, rows, layer, lambda: self.attached(under))
 
     # Answers and scores under what is attached
 
@@ -200,7 +219,7 @@ class TorchBackend:
             chances = torch.softmax(likely / temperature, -1)
             return tokens.gather(-1, torch.multinomial(chances, 1, generator=random))[:, 0]
 
-        with self.attached(Composition()):
+        with self.attached(PRISTINE):
             return self._continue(prompts, max_tokens, (), draw)
 
     def _continue(
@@ -271,7 +290,7 @@ class TorchBackend:
             states = self.model.base_model(input_ids=ids).last_hidden_state
             base = states
             if beside:
-                with self.attached(Composition()):
+                with self.attached(PRISTINE):
                     base = self.model.base_model(input_ids=ids).last_hidden_state
             for row, index in enumerate(batch):
                 last = len(sequences[index]) - 1

@@ -71,6 +71,24 @@ def inputs_of(modules: Sequence[nn.Module], run: Any) -> list[Tensor]:
     return found
 
 
+def output_of(module: nn.Module, run: Any) -> Tensor:
+    """The output of a module during `run()`, which is ended once it is there."""
+    found: list[Tensor] = []
+
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        found.append(output[0] if isinstance(output, tuple) else output)
+        raise _Reached
+
+    hook = module.register_forward_hook(keep)
+    try:
+        run()
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
+    return found[0]
+
+
 def cache_of(key_values: KeyValues) -> DynamicCache:
     """A cache that already holds some tokens; the tensors given are not changed by its growth."""
     cache = DynamicCache()

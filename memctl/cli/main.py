@@ -15,6 +15,7 @@ from memctl.cli import app as shared
 from memctl.cli import (
     ask,
     audit,
+    bench,
     config,
     demo,
     diff,
@@ -38,7 +39,7 @@ from memctl.errors import MemctlError, UsageError
 SIGINT, SIGTERM = 130, 143
 
 COMMANDS: dict[str, tuple[shared.Command, ...]] = {
-    "Every day": (inject.inject, audit.audit),
+    "Every day": (inject.inject, audit.audit, bench.bench),
     "Memory": (demo.demo, init.init, ask.ask, facts.facts, forget.forget, status.status),
     "History": (log.log, show.show, diff.diff, rollback.rollback, tag.tag, verify.verify, gc.gc),
 }

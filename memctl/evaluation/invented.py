@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from memctl.editing.relations import bank
 from memctl.editing.subjects import names, seeded
+from memctl.errors import UsageError
 from memctl.facts import Fact, make_fact
 
 SIX = ("lives_in", "works_as", "favorite_color", "plays_instrument", "pet_kind", "speaks")
@@ -22,17 +21,29 @@ PROMPTS = {
 """What a user would begin to type; for other relations the first phrase of the bank."""
 
 
-def people(count: int, seed: int, *, sharing: int = 2) -> tuple[str, ...]:
-    """Distinct invented people; about `sharing` of them have each surname."""
-    random = seeded("people", seed)
+def people(count: int, seed: int, *, sharing: int = 7) -> tuple[str, ...]:
+    """Distinct invented people; each surname has `sharing` of them, who follow each other.
+
+    The first n of many are the n of few, so that a part of them is as full of look-alikes as the whole.
+
+    Raises:
+        UsageError: There are not so many names.
+    """
     pool = names()
-    last = random.permutation(pool.last)[: max(1, count // sharing)]
-    first = random.permutation(np.tile(pool.first, count // len(pool.first) + 1))[:count]
-    return tuple(dict.fromkeys(f"{name} {last[k % len(last)]}" for k, name in enumerate(first)))
+    if not 1 <= sharing <= len(pool.first) or count > sharing * len(pool.last):
+        raise UsageError(
+            f"{count} people with {sharing} of each surname cannot be invented",
+            f"there are {len(pool.last)} surnames and {len(pool.first)} first names",
+        )
+    found = []
+    for k, last in enumerate(seeded("surnames", seed).permutation(pool.last)[: -(-count // sharing)]):
+        first = seeded("first names", seed, k).permutation(pool.first)[:sharing]
+        found += [f"{name} {last}" for name in first]
+    return tuple(found[:count])
 
 
-def invented_facts(count: int, seed: int, *, relations: Sequence[str] = SIX, sharing: int = 2) -> tuple[Fact, ...]:
-    """One fact on each of `count` invented people, over the relations in turn."""
+def invented_facts(count: int, seed: int, *, relations: Sequence[str] = SIX, sharing: int = 7) -> tuple[Fact, ...]:
+    """One fact on each of `count` invented people, over the relations in turn; the first n of many are the n of few."""
     random = seeded("facts", seed)
     found = []
     for k, name in enumerate(people(count, seed, sharing=sharing)):

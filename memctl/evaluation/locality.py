@@ -1,6 +1,7 @@
 """Locality: what an edit was not meant to touch, and whether it did."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -41,35 +42,63 @@ def locality(
     progress: Progress,
 ) -> Locality:
     """Asks the facts' questions about people nobody told of, with and without the memory."""
+    prompts = stranger_prompts(facts, strangers)
+    return locality_of(facts, *_before_and_after(backend, composition, prompts, progress, "asking about strangers"))
+
+
+def stranger_prompts(facts: Sequence[Fact], strangers: Sequence[str]) -> list[tuple[Mode, str]]:
+    """A raw prompt and a question about each stranger, over the facts' relations in turn."""
     prompts: list[tuple[Mode, str]] = []
     for k, name in enumerate(strangers):
         relation = relation_of(facts[k % len(facts)])
         prompts.append(("raw", relation.raw[0].replace("{s}", name)))
         prompts.append(("chat", relation.questions[0].replace("{s}", name)))
-    before, after = _before_and_after(backend, composition, prompts, progress, "asking about strangers")
+    return prompts
+
+
+def locality_of(facts: Sequence[Fact], before: Sequence[str], after: Sequence[str]) -> Locality:
+    """Locality from the answers to `stranger_prompts` without and with the memory."""
     objects = {fact.object for fact in facts}
     same = [a == b for a, b in zip(before, after, strict=True)]
     bled = [any(position(new, o) >= 0 > position(old, o) for o in objects) for old, new in zip(before, after, strict=True)]
     return Locality(_share(same[::2]), _share(same[1::2]), _share(bled[::2]), _share(bled[1::2]))
 
 
+@dataclass(frozen=True)
+class OtherRelation:
+    """A question about another relation of a subject, and the subject's facts."""
+
+    mode: Mode
+    prompt: str
+    facts: tuple[Fact, ...]
+
+
 def relation_bleed(
     backend: Backend, composition: Composition, facts: Sequence[Fact], progress: Progress, per_subject: int = 6
 ) -> RelationBleed:
     """Asks about other relations of the stored subjects, in wordings that training never uses."""
+    asked = other_relations(facts, per_subject)
+    prompts = [(one.mode, one.prompt) for one in asked]
+    return bleed_of(asked, *_before_and_after(backend, composition, prompts, progress, "asking about other relations"))
+
+
+def other_relations(facts: Sequence[Fact], per_subject: int = 6) -> list[OtherRelation]:
+    """Raw prompts and questions about so many other relations of each subject of the facts."""
     by_subject: dict[str, list[Fact]] = {}
     for fact in facts:
         by_subject.setdefault(fact.subject, []).append(fact)
-    prompts: list[tuple[Mode, str]] = []
-    owners: list[list[Fact]] = []
-    for subject, own in by_subject.items():
-        for probe in probes(subject, own, per_subject, held_out=True):
-            prompts.append((probe.mode, probe.prompt))
-            owners.append(own)
-    before, after = _before_and_after(backend, composition, prompts, progress, "asking about other relations")
+    return [
+        OtherRelation(probe.mode, probe.prompt, tuple(own))
+        for subject, own in by_subject.items()
+        for probe in probes(subject, own, per_subject, held_out=True)
+    ]
+
+
+def bleed_of(asked: Sequence[OtherRelation], before: Sequence[str], after: Sequence[str]) -> RelationBleed:
+    """Relation bleed from the answers to `other_relations` without and with the memory."""
     bled: dict[Mode, list[bool]] = {"raw": [], "chat": []}
-    for (mode, _), own, old, new in zip(prompts, owners, before, after, strict=True):
-        bled[mode].append(any(position(new, fact.object) >= 0 > position(old, fact.object) for fact in own))
+    for one, old, new in zip(asked, before, after, strict=True):
+        bled[one.mode].append(any(position(new, fact.object) >= 0 > position(old, fact.object) for fact in one.facts))
     return RelationBleed(_share(bled["raw"]), _share(bled["chat"]))
 
 

@@ -77,14 +77,18 @@ def completions(backend: Backend, prompts: Sequence[tuple[Mode, str]], progress:
 
 def recall(backend: Backend, facts: Sequence[Fact], progress: Progress, what: str = "asking") -> list[FactRecall]:
     """Recall of facts under what is attached."""
-    cues = [measuring_cues(fact) for fact in facts]
-    asked: list[tuple[int, bool, Cue]] = []
-    for k, found in enumerate(cues):
-        asked += [(k, False, cue) for cue in found.plain]
-        asked += [(k, True, cue) for cue in found.unseen]
-    texts = completions(backend, [(cue.mode, cue.prompt) for _, _, cue in asked], progress, what)
+    return judged(facts, completions(backend, recall_prompts(facts), progress, what))
+
+
+def recall_prompts(facts: Sequence[Fact]) -> list[tuple[Mode, str]]:
+    """What facts are asked for with, in the order in which `judged` takes the answers."""
+    return [(cue.mode, cue.prompt) for _, _, cue in _asked(facts)]
+
+
+def judged(facts: Sequence[Fact], texts: Sequence[str]) -> list[FactRecall]:
+    """Recall of facts from the answers to `recall_prompts`."""
     hits: dict[tuple[int, Mode, bool], list[bool]] = {}
-    for (k, unseen, cue), text in zip(asked, texts, strict=True):
+    for (k, unseen, cue), text in zip(_asked(facts), texts, strict=True):
         right = names(text, facts[k].object, relation_of(facts[k]).objects)
         hits.setdefault((k, cue.mode, unseen), []).append(right)
     return [
@@ -96,6 +100,15 @@ def recall(backend: Backend, facts: Sequence[Fact], progress: Progress, what: st
         )
         for k in range(len(facts))
     ]
+
+
+def _asked(facts: Sequence[Fact]) -> list[tuple[int, bool, Cue]]:
+    """Number of the fact, whether the wording was never trained on, and the cue."""
+    asked: list[tuple[int, bool, Cue]] = []
+    for k, found in enumerate(map(measuring_cues, facts)):
+        asked += [(k, False, cue) for cue in found.plain]
+        asked += [(k, True, cue) for cue in found.unseen]
+    return asked
 
 
 def _mean(hits: dict[tuple[int, Mode, bool], list[bool]], k: int, mode: Mode, unseen: bool) -> float:

@@ -142,6 +142,28 @@ class TestActivations:
             assert np.array_equal(before.keys, inside.keys)
 
     @EVERY
+    @pytest.mark.parametrize("kind", [0, 1], ids=["low rank", "columns"])
+    def test_under_a_composition_they_are_those_of_the_edited_model(self, backend, kind):
+        """What leaves a layer changes with an edit of it, what enters it does not; above it everything does."""
+        sequences, places = [tokens(backend, prompt) for prompt in PROMPTS[:2]], [[3, 5], [2]]
+        under = composition(LAYER, noise(backend)[kind])
+        seen = [backend.activations(sequences, layer, places, under).inputs for layer in (LAYER, LAYER + 1)]
+        base = [backend.activations(sequences, layer, places).inputs for layer in (LAYER, LAYER + 1)]
+        np.testing.assert_allclose(seen[0], base[0], atol=1e-4)
+        assert (np.abs(seen[1] - base[1]).max(axis=1) > 1e-3).all()
+        assert (np.abs(backend.stream(sequences, LAYER, places, under) - backend.stream(sequences, LAYER, places)) > 1e-3).any()
+
+    @EVERY
+    def test_the_stream_gains_what_an_edit_of_its_layer_adds(self, backend):
+        sequences, places = [tokens(backend, prompt) for prompt in PROMPTS], [[3], [5], [2], [0]]
+        change = noise(backend)[0]
+        keys = backend.activations(sequences, LAYER, places).keys
+        gained = backend.stream(sequences, LAYER, places, composition(LAYER, change)) - backend.stream(sequences, LAYER, places)
+        assert gained.shape == (4, backend.shape.hidden)
+        if backend.activation == "silu" or backend.name == "numpy":  # Gemma norms the MLP's output before it joins the stream
+            np.testing.assert_allclose(gained, (keys @ change.V) @ change.U.T, atol=2e-3)
+
+    @EVERY
     def test_the_keys_are_what_the_weights_make_of_the_inputs(self, backend):
         """key = act(gate x) * (up x), so added units may share the activation function by its name."""
         seen = backend.activations([tokens(backend, PROMPTS[0])], LAYER, [[2, 5, 9]])
@@ -235,6 +257,24 @@ class TestValueProblem:
             inside = evaluate(problem, zeros(backend, 2), count=4).losses
         outside = evaluate(self.problem(backend)[1], zeros(backend, 2), count=4).losses
         np.testing.assert_allclose(inside, outside, atol=1e-5)
+
+    @EVERY
+    @pytest.mark.parametrize("kind", [0, 1], ids=["low rank", "columns"])
+    def test_under_a_composition_losses_and_gradient_are_those_of_the_edited_model(self, backend, kind):
+        one = row(backend, "Priya Okonkwo lives in", " Rome.", (3,))
+        for layer in (LAYER, LAYER + 1):  # below and above the site
+            under = composition(layer, noise(backend, size=(0.1, 0.3)[kind])[kind])
+            problem = backend.value_problem([one], LAYER, under)
+            with backend.attached(under):
+                nll = backend.score([one.tokens]).nll
+            at = zeros(backend)
+            found = evaluate(problem, at)
+            assert found.losses[0] == pytest.approx(np.mean([nll[position] for position in one.predict]), abs=1e-4)
+            way = residuals(backend)
+            way /= np.linalg.norm(way)
+            ahead, behind = (evaluate(problem, at + sign * 0.02 * way).losses[0] for sign in (1, -1))
+            slope = (float(ahead) - float(behind)) / 0.04
+            assert float((found.gradient * way).sum()) == pytest.approx(slope, rel=0.03, abs=2e-3)
 
     @EVERY
     def test_hits_say_whether_greedy_decoding_gives_the_target(self, backend):

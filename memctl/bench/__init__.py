@@ -1,0 +1,7 @@
+"""Measured suites: what an edit does, beside other ways to give a model facts, with seeds, intervals and plots.
+
+A suite plans its cells, measures them one by one, and every cell is on disk before the next is begun.
+"""
+
+SUITES = ("capacity", "baselines", "lambda", "speed", "counterfact", "zsre")
+"""Names of the suites; `memctl.bench.suites` has the suites themselves."""

@@ -1,0 +1,70 @@
+"""Facts told one at a time, and what can be measured once there are so many of them."""
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from memctl.bench.learners import Learner, Method, MethodsConfig, begin
+from memctl.bench.report import Key
+from memctl.bench.suite import Bench, Planned
+from memctl.facts import Fact
+
+RECENT = 10
+"""The cost of a fact is the mean over the last so many at most."""
+
+MEASURING = 0.3
+"""Steps that measuring one fact counts for, in the estimate of the time that is left; telling one counts for 1."""
+
+Measuring = Callable[[Learner, Sequence[Fact], int], dict[str, float]]
+"""Measures a learner that was told these facts, drawn by this seed."""
+
+
+def planned(seeds: Sequence[int], methods: Sequence[Method], sizes_of: Callable[[int], Sequence[int]]) -> list[Planned]:
+    """A cell for each seed, method and size."""
+    cells = []
+    for seed in seeds:
+        for method in methods:
+            told = 0
+            for size in sizes_of(seed):
+                steps = size - told + max(1, round(MEASURING * size))
+                cells.append(Planned(cell_of(seed, method, size), steps))
+                told = size
+    return cells
+
+
+def cell_of(seed: int, method: Method, size: int) -> Key:
+    """What one cell is measured on."""
+    return {"seed": seed, "method": method, "size": size}
+
+
+def grow(
+    bench: Bench,
+    config: MethodsConfig,
+    seed: int,
+    method: Method,
+    facts: Sequence[Fact],
+    sizes: Sequence[int],
+    measure: Measuring,
+) -> None:
+    """Tells facts one by one up to the largest size whose cell is missing, and measures at each that is."""
+    wanted = [size for size in sizes if bench.lacks(cell_of(seed, method, size))]
+    if not wanted:
+        return
+    work = bench.work / f"{method}-{seed}"
+    learner = begin(method, bench.backend, bench.settings, config, work, bench.progress)
+    seconds: list[float] = []
+    told = 0
+    for size in wanted:
+        for fact in facts[told:size]:
+            started = time.perf_counter()
+            if learner.tell(fact):  # a run that goes on finds facts that were told already
+                seconds.append(time.perf_counter() - started)
+            bench.step()
+        told = size
+        values = measure(learner, facts[:size], seed)
+        recent = seconds[-RECENT:] or [math.nan]
+        cost = {"seconds_per_fact": fmean(recent), "peak_memory_gib": bench.backend.memory_bytes() / 2**30}
+        bench.record(cell_of(seed, method, size), values | cost)
+    shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,163 @@
+"""Ways to give a model facts that are told one at a time: ours, and those to compare it with."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from memctl.backends.protocol import PRISTINE, Backend
+from memctl.bench.config import SuiteConfig
+from memctl.bench.embeddings import load_embedder, require_embedder
+from memctl.bench.in_prompt import InPrompt, Retrieval
+from memctl.bench.sequential import ALPHAEDIT, MEMIT, REFERENCE, SequentialMemit, SequentialSettings, require_layers
+from memctl.deltas import Composition
+from memctl.editing.edit import edited_layer
+from memctl.editing.statistics import covariance, statistics
+from memctl.errors import MemctlError
+from memctl.facts import Fact, Mode, Provenance
+from memctl.progress import Progress, silent
+from memctl.settings import Settings
+from memctl.store.records import BaseRef
+from memctl.store.store import Store
+from memctl.wake import memory
+
+Method = Literal["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt", "retrieval"]
+
+ABOUT: dict[Method, str] = {
+    "memctl": "our edit with added units, as `inject` writes it",
+    "joint-memit": "our edit without units: plain MEMIT in one layer with our cues and values, solved jointly over all facts",
+    "memit": "MEMIT as published (batches of 1, incremental, several layers)",
+    "alphaedit": "AlphaEdit as published (the same, in the null space of ordinary text)",
+    "reference": "MEMIT as the reference system has it (key at the last prompt token, first target token, diagonal covariance)",
+    "in-prompt": "no edit: all facts in the prompt, as many as fit",
+    "retrieval": "no edit: the facts nearest to the prompt in it, by sentence embeddings",
+}
+
+KEPT_HISTORY = 64
+"""Facts after which a store's older snapshots are removed: the history of a thousand writes is not what is measured."""
+
+
+class MethodsConfig(SuiteConfig, frozen=True, kw_only=True):
+    """What the methods are told.
+
+    Attributes:
+        methods: Which ones, in order.
+        memit, alphaedit, reference: Settings of the sequential edits.
+        window: Tokens of facts that a prompt takes.
+        nearest: Facts that retrieval puts into a prompt.
+    """
+
+    methods: tuple[Method, ...] = ("memctl",)
+    memit: SequentialSettings = MEMIT
+    alphaedit: SequentialSettings = ALPHAEDIT
+    reference: SequentialSettings = REFERENCE
+    window: int = 2048
+    nearest: int = 5
+
+
+def described(config: MethodsConfig) -> dict[str, Any]:
+    """The config as a report gives it: without the settings of methods that are not used."""
+    found: dict[str, Any] = msgspec.to_builtins(config, str_keys=True)
+    used = {"window": ("in-prompt", "retrieval"), "nearest": ("retrieval",)}
+    used |= {name: (name,) for name in ("memit", "alphaedit", "reference")}
+    return {name: value for name, value in found.items() if set(used.get(name, config.methods)) & set(config.methods)}
+
+
+class Learner(Protocol):
+    """One way to give a model facts."""
+
+    def tell(self, fact: Fact) -> bool:
+        """Takes a fact in; False where it has it already."""
+
+    @property
+    def composition(self) -> Composition:
+        """What it attaches to the model."""
+
+    def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
+        """The prompts as the model gets to see them."""
+
+
+def require(config: MethodsConfig) -> None:
+    """Says what a method lacks before a model is loaded.
+
+    Raises:
+        BackendMissing: An extra is not installed.
+    """
+    if "retrieval" in config.methods:
+        require_embedder()
+
+
+def begin(
+    method: Method, backend: Backend, settings: Settings, config: MethodsConfig, work: Path, progress: Progress
+) -> Learner:
+    """A learner that has been told nothing, or, of a run that goes on, what its store in the work folder holds.
+
+    What is measured once per base model is measured here, so that no fact pays for it.
+    """
+    if method in ("memctl", "joint-memit"):
+        edit = settings.edit if method == "memctl" else msgspec.structs.replace(settings.edit, units=0)
+        return Stored(backend, msgspec.structs.replace(settings, edit=edit), work, progress)
+    if method == "in-prompt":
+        return InPrompt(backend, config.window)
+    if method == "retrieval":
+        return Retrieval(backend, config.window, config.nearest, load_embedder())
+    chosen = {"memit": config.memit, "alphaedit": config.alphaedit, "reference": config.reference}[method]
+    require_layers(chosen, backend, method)
+    return SequentialMemit(backend, chosen, progress)
+
+
+class Fixed:
+    """A composition that was made elsewhere."""
+
+    def __init__(self, composition: Composition) -> None:
+        self.composition = composition
+
+    def tell(self, fact: Fact) -> bool:
+        return False
+
+    def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
+        return list(prompts)
+
+
+UNEDITED = Fixed(PRISTINE)
+
+
+class Stored:
+    """Facts written into a store of its own, one `inject` each; what the folder holds already stays."""
+
+    def __init__(self, backend: Backend, settings: Settings, folder: Path, progress: Progress) -> None:
+        self.backend, self.settings = backend, settings
+        layer = edited_layer(backend, settings.edit)
+        statistics(backend, layer, progress)
+        if not settings.edit.units:
+            covariance(backend, layer, progress)
+        if (folder / "HEAD").is_file():
+            self.store = Store.open(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # a store that was being made when the run ended
+            self.store = Store.create(folder, BaseRef("bench", backend.fingerprint), backend=settings.backend)
+        self._known = set(self.store.ledger().entries)
+
+    def tell(self, fact: Fact) -> bool:
+        if fact.id in self._known:
+            return False
+        told = [memory.Told(fact, Provenance(source="bench"))]
+        report = memory.inject(
+            self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent
+        )
+        if report.snapshot is None:
+            raise MemctlError(f"the fact {fact} was not written: {report.outcomes[0].reason}")
+        self._known.add(fact.id)
+        if len(self._known) % KEPT_HISTORY == 0:
+            with self.store.writer(command="gc") as writer:
+                writer.gc(keep_last=1)
+        return True
+
+    @property
+    def composition(self) -> Composition:
+        return memory.composition(self.store)
+
+    def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
+        return list(prompts)

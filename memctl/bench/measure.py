@@ -1,0 +1,87 @@
+"""What a way to give facts does to recall, to strangers, to other relations, and to other text."""
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Protocol
+
+import msgspec
+
+from memctl.backends.protocol import PRISTINE, Backend
+from memctl.bench.learners import Learner
+from memctl.evaluation.drift import measure_drift
+from memctl.evaluation.invented import strangers
+from memctl.evaluation.locality import bleed_of, locality_of, other_relations, stranger_prompts
+from memctl.evaluation.recall import FactRecall, completions, judged, recall, recall_prompts
+from memctl.facts import Fact, Mode
+from memctl.progress import silent
+
+
+class Bystanders(Protocol):
+    """Whom to ask besides the facts."""
+
+    @property
+    def strangers(self) -> int:
+        """Unseen people, a third of them with a stored surname and a third with a stored first name."""
+
+    @property
+    def probed(self) -> int:
+        """Stored subjects, at most, that are asked about six other relations each."""
+
+
+class Unedited:
+    """The unedited model's answers, asked for once however many methods and sizes need them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._texts: dict[tuple[tuple[Mode, str], ...], list[str]] = {}
+        self._recall: dict[str, FactRecall] = {}
+
+    def texts(self, prompts: Sequence[tuple[Mode, str]]) -> list[str]:
+        """Answers to a list of prompts: kept by the whole list, since in bfloat16 a batch's shape can decide a near tie."""
+        key = tuple(prompts)
+        if key not in self._texts:
+            with self.backend.attached(PRISTINE):
+                self._texts[key] = completions(self.backend, prompts, silent, "")
+        return self._texts[key]
+
+    def recall(self, facts: Sequence[Fact]) -> list[FactRecall]:
+        """Recall of facts that nobody told."""
+        new = [fact for fact in facts if fact.id not in self._recall]
+        with self.backend.attached(PRISTINE):
+            found = recall(self.backend, new, silent)
+        self._recall |= {fact.id: one for fact, one in zip(new, found, strict=True)}
+        return [self._recall[fact.id] for fact in facts]
+
+
+def measured(
+    backend: Backend, learner: Learner, unedited: Unedited, facts: Sequence[Fact], seed: int, config: Bystanders
+) -> dict[str, float]:
+    """All measures of a learner that was told these facts."""
+    values = means(judged(facts, answers(backend, learner, recall_prompts(facts))))
+    values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
+    people = stranger_prompts(facts, strangers(config.strangers, seed, [fact.subject for fact in facts]))
+    near = locality_of(facts, unedited.texts(people), answers(backend, learner, people))
+    asked = other_relations(spread(facts, config.probed))
+    others = [(one.mode, one.prompt) for one in asked]
+    bled = bleed_of(asked, unedited.texts(others), answers(backend, learner, others))
+    drift = measure_drift(backend, learner.composition, silent)
+    values |= msgspec.structs.asdict(near)
+    values |= {"relation_bleed_raw": bled.raw, "relation_bleed_chat": bled.chat}
+    return values | {"drift": drift.perplexity, "divergence": drift.divergence}
+
+
+def answers(backend: Backend, learner: Learner, prompts: Sequence[tuple[Mode, str]]) -> list[str]:
+    """What the model says once the learner has done what it does."""
+    with backend.attached(learner.composition):
+        return completions(backend, learner.put(prompts), silent, "")
+
+
+def means(found: Sequence[FactRecall]) -> dict[str, float]:
+    """The four recalls over the facts."""
+    return {name: fmean(getattr(one, name) for one in found) for name in FactRecall.__struct_fields__}
+
+
+def spread(facts: Sequence[Fact], most: int) -> list[Fact]:
+    """At most so many of the facts, evenly over the order in which they were told."""
+    count = min(most, len(facts))
+    return [facts[k * len(facts) // count] for k in range(count)]

@@ -1,0 +1,119 @@
+"""A whole run of a suite: what is there already, what is missing, and the report, kept up to date with every cell."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from memctl.backends.protocol import Backend
+from memctl.bench import report as reports
+from memctl.bench.plots import draw
+from memctl.bench.report import Cell, Key, Report, ReportFolder, Setup, finite, rows
+from memctl.bench.suite import Bench, Suite
+from memctl.errors import BackendMissing, UsageError
+from memctl.models.source import find
+from memctl.progress import Progress
+from memctl.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The report, and why there is no plot, if there is none."""
+
+    report: Report
+    plot: Path | None
+    missing: BackendMissing | None
+
+
+def run(
+    suite: Suite,
+    name: str,
+    backend: Backend,
+    settings: Settings,
+    folder: ReportFolder,
+    *,
+    command: str,
+    resume: bool,
+    progress: Progress,
+    measured: Callable[[Cell], None],
+) -> Finished:
+    """Measures what a report lacks, and completes it.
+
+    Args:
+        resume: Go on with the report that is in the folder.
+        measured: Is told of every new cell.
+
+    Raises:
+        UsageError: The folder holds a report already, or, to be resumed, one with another setup.
+    """
+    setup = _setup(suite, name, backend, settings)
+    found = folder.read()
+    if found is not None:
+        _require_resumable(found, setup, resume)
+    cells = list(found.cells) if found else []
+    plan = suite.plan()
+    known = [cell.cell for cell in cells]
+
+    def write() -> Report:
+        complete = len(cells) == len(plan)
+        report = Report(setup, command, complete, tuple(cells), rows(cells))
+        folder.write(report, suite.title, suite.about)
+        return report
+
+    def keep(cell: Key, values: dict[str, float]) -> None:
+        cells.append(Cell(cell, finite(values)))
+        write()
+        measured(cells[-1])
+
+    if found is None:
+        shutil.rmtree(folder.work, ignore_errors=True)  # nobody knows what run a store in it is of
+    missing = [planned for planned in plan if planned.cell not in known]
+    suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
+    shutil.rmtree(folder.work, ignore_errors=True)
+    report = write()
+    try:
+        draw(suite.panels(), report.rows, suite.title, folder.plot)
+    except BackendMissing as error:
+        return Finished(report, None, error)
+    return Finished(report, folder.plot, None)
+
+
+def _setup(suite: Suite, name: str, backend: Backend, settings: Settings) -> Setup:
+    return Setup(
+        suite=name,
+        model={"name": _model_name(settings), "fingerprint": backend.fingerprint},
+        settings={"backend": settings.backend, "edit": msgspec.to_builtins(settings.edit)},
+        config=msgspec.json.decode(msgspec.json.encode(suite.setup())),
+        machine=reports.machine(backend.hardware),
+        versions=reports.versions(),
+    )
+
+
+def _model_name(settings: Settings) -> str:
+    """The model's name; of a folder or file, its last part alone."""
+    if settings.backend == "numpy":
+        return "numpy"
+    source = find(settings.model)
+    return source.name if source.kind in ("bundled", "hub") else Path(source.name).name
+
+
+def _require_resumable(found: Report, setup: Setup, resume: bool) -> None:
+    if not resume:
+        raise UsageError("the folder holds a report already", "--resume goes on with it; or choose another --out")
+    old, new = msgspec.to_builtins(found.setup), msgspec.to_builtins(setup)
+    new = msgspec.json.decode(msgspec.json.encode(new))  # as the other was read: no tuples
+    for part in ("suite", "model", "settings", "config", "machine", "versions"):
+        if old[part] != new[part]:
+            raise UsageError(
+                f"the report was begun with another {part}: {_difference(old[part], new[part])}",
+                "give the same options, or choose another --out",
+            )
+
+
+def _difference(old: object, new: object) -> str:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return f"{old}, now {new}"
+    name = next(name for name in [*old, *new] if old.get(name) != new.get(name))
+    return f"{name} {old.get(name)}, now {new.get(name)}"

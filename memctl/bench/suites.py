@@ -1,0 +1,40 @@
+"""The table of suites."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from memctl.bench.baselines import Baselines
+from memctl.bench.capacity import Capacity
+from memctl.bench.config import read_config
+from memctl.bench.counterfact import CounterFact
+from memctl.bench.damping import Damping
+from memctl.bench.speed import Speed
+from memctl.bench.suite import Suite
+from memctl.bench.zsre import ZsRe
+from memctl.errors import UsageError
+
+INVENTED = {"capacity": Capacity, "baselines": Baselines, "lambda": Damping, "speed": Speed}
+PUBLISHED = {"counterfact": CounterFact, "zsre": ZsRe}
+
+
+def make(name: str, config: Path | None, data: Path | None, given: Mapping[str, Any]) -> Suite:
+    """A suite, ready to be run.
+
+    Args:
+        config: A file in place of the shipped one.
+        data: Published records, for the suites that read them.
+        given: Fields of the config from the command line.
+
+    Raises:
+        UsageError: The config or the data are wrong, or not for this suite.
+        BackendMissing: An extra that the suite needs is not installed.
+    """
+    if name in PUBLISHED:
+        kind = PUBLISHED[name]
+        return kind(read_config(kind.config_type, name, config, given), data)
+    if data is not None:
+        raise UsageError(f"the suite {name} invents its facts", "leave --data out")
+    suite: Any = INVENTED[name]
+    made: Suite = suite(read_config(suite.config_type, name, config, given))
+    return made
