@@ -13,13 +13,17 @@ from memctl.deltas import Columns, Delta
 from memctl.editing.first_guess import first_guess
 from memctl.editing.selectors import fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
-from memctl.editing.statistics import covariance, statistics
+from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
 from memctl.editing.values import Subject, find_value
-from memctl.errors import UsageError
+from memctl.errors import EditFailed, NonFinite, UsageError
 from memctl.facts import Cue
 from memctl.progress import Progress
 from memctl.settings import EditSettings
+
+_NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
+"""What a search for the subject or the object in a rendered text and its tokens ends in where they are not there: a chat
+template may rewrite what it is given, and a tokenizer drop it."""
 
 
 def edited_layer(backend: Backend, settings: EditSettings) -> int:
@@ -35,30 +39,58 @@ def edited_layer(backend: Backend, settings: EditSettings) -> int:
     return layer
 
 
-def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress) -> list[Trace]:
+def find_traces(
+    backend: Backend,
+    subjects: Sequence[Subject],
+    settings: EditSettings,
+    progress: Progress,
+    found: dict[Subject, Trace] | None = None,
+) -> list[Trace]:
     """Keys, values and units of subjects.
 
     One subject at a time: the shape of a batch decides how a kernel rounds, and Adam carries a last bit far. So a fact told in
     a batch has the very bytes of one told alone.
+
+    Args:
+        found: What earlier calls with these settings have found, which is not searched again; the new ones are added.
+
+    Raises:
+        EditFailed: Some subjects have none; all others are in `found` by then.
     """
+    found = {} if found is None else found
+    failed: dict[str, str] = {}
     layer = edited_layer(backend, settings)
-    stats = statistics(backend, layer, progress)
-    output_norm = float(stats.output_norm[0])
-    guess = first_guess(backend, layer, output_norm, progress)
-    traces: list[Trace] = []
-    for done, subject in enumerate(subjects):
-        progress("finding values", done, len(subjects))
-        value = find_value(backend, layer, subject, guess, output_norm, settings)
-        seen, modes = _at_subject(backend, layer, subject.name, value.cues)
-        gate = up = np.empty((0, backend.shape.hidden), np.float32)
-        key = _by_mode(seen.keys, modes)
-        if settings.units:
-            selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
-            gate, up = selector.gate[None], selector.up[None]
-            key = _by_mode(seen.inputs, modes)
-        traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
-    progress("finding values", len(subjects), len(subjects))
-    return traces
+    if fresh := [subject for subject in subjects if subject not in found]:
+        stats = statistics(backend, layer, progress)
+        guess = first_guess(backend, layer, float(stats.output_norm[0]), progress)
+    for done, subject in enumerate(fresh):
+        progress("finding values", done, len(fresh))
+        try:
+            found[subject] = _trace(backend, layer, subject, stats, guess, settings)
+        except NonFinite as error:
+            failed[subject.name] = error.message
+        except _NOT_IN_TOKENS as error:
+            reason = f"its text is not found again in what the model reads ({type(error).__name__}: {error})"
+            failed[subject.name] = reason
+    progress("finding values", len(fresh), len(fresh))
+    if failed:
+        raise EditFailed(failed)
+    return [found[subject] for subject in subjects]
+
+
+def _trace(backend: Backend, layer: int, subject: Subject, stats: Statistics, guess: Float, settings: EditSettings) -> Trace:
+    """The trace of one subject; raises `NonFinite`, or one of `_NOT_IN_TOKENS`."""
+    value = find_value(backend, layer, subject, guess, float(stats.output_norm[0]), settings)
+    seen, modes = _at_subject(backend, layer, subject.name, value.cues)
+    gate = up = np.empty((0, backend.shape.hidden), np.float32)
+    key = _by_mode(seen.keys, modes)
+    if settings.units:
+        selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
+        gate, up = selector.gate[None], selector.up[None]
+        key = _by_mode(seen.inputs, modes)
+    if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
+        raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
+    return Trace(subject.name, layer, key, value.residual[:, None], gate, up)
 
 
 def solve(backend: Backend, traces: Sequence[Trace], settings: EditSettings, progress: Progress) -> list[Delta]:

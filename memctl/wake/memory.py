@@ -21,7 +21,7 @@ from memctl.editing.fold import weight_hashes
 from memctl.editing.relations import relation_key
 from memctl.editing.solve import Trace
 from memctl.editing.values import Subject
-from memctl.errors import GateRefused
+from memctl.errors import EditFailed, GateRefused
 from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import Fact, LedgerEntry, Provenance, Recall, RecallRecord
@@ -121,6 +121,7 @@ def inject(
 
     Raises:
         GateRefused: The drift would exceed its budget; nothing was changed.
+        EditFailed: Settings have changed, and a subject that was told before has no edit under the new ones.
         StoreLocked: Another writer holds the store.
     """
     started = time.monotonic()
@@ -128,8 +129,7 @@ def inject(
         head = store.head()
         old = store.ledger(head)
         outcomes = _sorted_out(told, old)
-        new = [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]
-        if new:
+        if new := _to_write(outcomes):
             with backend.attached(composition(store, head)):
                 before = recall(backend, [told[k].fact for k in new], progress, "asking before")
             for k, found in zip(new, before, strict=True):
@@ -139,8 +139,15 @@ def inject(
         drift = 0.0
         snapshot = None
         draft = None
-        while new := [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]:
-            draft = _draft(store, head, backend, settings.edit, _ledger_with(old, told, outcomes, new), progress)
+        traces: dict[Subject, Trace] = {}
+        while new := _to_write(outcomes):
+            ledger = _ledger_with(old, told, outcomes, new)
+            try:
+                draft = _draft(store, head, backend, settings.edit, ledger, progress, traces)
+            except EditFailed as error:
+                if not _reject_failed(outcomes, new, error):
+                    raise
+                continue
             with backend.attached(draft.composition):
                 after = recall(backend, [told[k].fact for k in new], progress, "asking after")
             for k, found in zip(new, after, strict=True):
@@ -180,6 +187,7 @@ def forget(
 
     Raises:
         UsageError: An id names no fact, or several.
+        EditFailed: A subject that keeps some of its facts has no edit for them.
         StoreLocked: Another writer holds the store.
     """
     with _writer(store, wait, "forget", dry_run) as writer:
@@ -192,7 +200,7 @@ def forget(
             entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
         snapshot = None
         if gone and writer is not None:
-            draft = _draft(store, head, backend, settings.edit, Ledger(entries), progress)
+            draft = _draft(store, head, backend, settings.edit, Ledger(entries), progress, {})
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = _put(writer, backend, draft, drift, f"forget {_named([entry.fact for entry in gone])}")
         still = [
@@ -275,6 +283,19 @@ def _contradicts(fact: Fact, other: Fact) -> bool:
     )
 
 
+def _to_write(outcomes: Sequence[Outcome]) -> list[int]:
+    return [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]
+
+
+def _reject_failed(outcomes: list[Outcome], new: Sequence[int], error: EditFailed) -> bool:
+    """Rejects the new facts of subjects that have no edit; whether there are any."""
+    failed = [k for k in new if outcomes[k].fact.subject in error.reasons]
+    for k in failed:
+        reason = f"no edit could be made: {error.reasons[outcomes[k].fact.subject]}"
+        outcomes[k] = _with(outcomes[k], status="rejected", reason=reason)
+    return bool(failed)
+
+
 def _reject_known(backend: Backend, outcomes: list[Outcome], new: Sequence[int], progress: Progress) -> None:
     """Rejects what the base says by itself, raw and in a chat wording at least: an edit would only take up room."""
     suspects = [k for k in new if _says(outcomes[k].before) and not outcomes[k].replaced]
@@ -305,9 +326,19 @@ def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcom
 
 
 def _draft(
-    store: Store, head: Snapshot, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress
+    store: Store,
+    head: Snapshot,
+    backend: Backend,
+    settings: EditSettings,
+    ledger: Ledger,
+    progress: Progress,
+    found: dict[Subject, Trace],
 ) -> _Draft:
-    """Composes the live facts of a ledger; only subjects whose facts or settings changed since `head` are optimised."""
+    """Composes the live facts of a ledger; only subjects whose facts or settings changed since `head` are optimised.
+
+    Args:
+        found: What earlier drafts of the same command have optimised.
+    """
     mark = edit_hash(settings)
     kept: dict[str, tuple[DeltaRef, Trace]] = {}
     subjects = _subjects(ledger)
@@ -316,7 +347,7 @@ def _draft(
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
             kept[ref.subject] = (ref, trace_of(ref.subject, Delta.from_bytes(store.read_object(ref.object))))
     fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
-    traces = [trace for _, trace in kept.values()] + find_traces(backend, fresh, settings, progress)
+    traces = [trace for _, trace in kept.values()] + find_traces(backend, fresh, settings, progress, found)
     traces.sort(key=lambda trace: trace.subject)
     draft = _Draft(ledger)
     for trace, delta in zip(traces, solve(backend, traces, settings, progress), strict=True):

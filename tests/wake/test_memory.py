@@ -1,14 +1,18 @@
 """What a write does to the memory, on the numpy engine with short searches: what is composed follows from the set of facts."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from memctl.backends.numpy_backend import NumpyBackend
-from memctl.errors import GateRefused, UsageError
-from memctl.facts import Fact, Provenance, make_fact
+from memctl.backends.protocol import Encoding, Gradient, Row, ValueProblem
+from memctl.errors import EditFailed, GateRefused, UsageError
+from memctl.facts import Fact, Mode, Provenance, make_fact
 from memctl.progress import silent
 from memctl.settings import EditSettings, Settings
 from memctl.store.records import BaseRef
@@ -161,6 +165,53 @@ def test_strict_writes_nothing_when_one_fact_is_rejected(tmp_path: Path, engine:
     report = write(store, engine, FACTS[0], make_fact("Ana Lund", "lives in", "Lima"), FACTS[3], strict=True)
     assert [outcome.status for outcome in report.outcomes] == ["rejected"] * 3
     assert report.snapshot is None
+    assert store.head() == head
+
+
+class Faulty(NumpyBackend):
+    """Its tokenizer drops snowmen, and its gradients for Ben are no numbers. Counts the searches for values."""
+
+    searches = 0
+
+    def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
+        return super().encode(prompt.replace("☃", ""), mode, answer and answer.replace("☃", ""))
+
+    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
+        self.searches += 1
+        problem = super().value_problem(rows, layer)
+        return _NoNumbers(problem) if "Ben" in self.decode(rows[0].tokens) else problem
+
+
+class _NoNumbers:
+    def __init__(self, problem: ValueProblem) -> None:
+        self.problem = problem
+
+    def evaluate(self, *arguments: Any) -> Gradient:
+        found = self.problem.evaluate(*arguments)
+        return Gradient(found.losses, found.hits, found.gradient * np.float32("nan"))
+
+
+def test_a_subject_without_an_edit_is_rejected_and_the_others_are_written(tmp_path: Path, engine: NumpyBackend) -> None:
+    store, without = new_store(tmp_path / "a", engine), new_store(tmp_path / "b", engine)
+    faulty = Faulty()
+    told = (FACTS[0], FACTS[1], make_fact("Dee Falk", "lives in", "☃"), FACTS[3])
+    report = write(store, faulty, *told)
+    assert [outcome.status for outcome in report.outcomes] == ["written", "rejected", "rejected", "written"]
+    assert "not finite" in report.outcomes[1].reason
+    assert "not found again" in report.outcomes[2].reason
+    assert faulty.searches == 3  # Dee's never began, and nobody's was made twice
+    write(without, engine, FACTS[0], FACTS[3])
+    assert store.head().composition == without.head().composition
+
+
+def test_a_subject_that_has_an_edit_keeps_it_when_another_fact_of_it_fails(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    write(store, engine, FACTS[0], FACTS[1], make_fact("Ben Lund", "speaks", "Urdu"))
+    head = store.head()
+    report = write(store, Faulty(), make_fact("Ana Lund", "favorite color is", "☃"))
+    assert [outcome.status for outcome in report.outcomes] == ["rejected"]
+    with pytest.raises(EditFailed, match="Ben Lund"):
+        drop(store, Faulty(), FACTS[1])
     assert store.head() == head
 
 
