@@ -53,7 +53,7 @@ def measured(seed: int) -> dict[str, object]:
     subjects = [Subject(fact.subject, (fact,)) for fact in facts]
     before = recall(backend, facts, silent)
     started = time.perf_counter()
-    traces = find_traces(backend, subjects, edit, silent)
+    traces = [found.trace for found in find_traces(backend, subjects, edit, silent)]
     composition = compose((delta, 1.0) for delta in solve(backend, traces, edit, silent))
     seconds = (time.perf_counter() - started) / len(facts)
     with backend.attached(composition):

@@ -5,12 +5,13 @@ all live memories, and a function of their set.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from memctl.backends.protocol import Activations, Backend, Float
 from memctl.deltas import Columns, Delta
-from memctl.editing.selectors import fit_selector
+from memctl.editing.selectors import TOUCHED, activation, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import covariance, statistics
 from memctl.editing.subjects import last_tokens
@@ -23,6 +24,22 @@ from memctl.settings import EditSettings
 SUBJECTS_AT_ONCE = 1
 """Subjects whose values share a batch. One: then a fact told in a batch has the very bytes of one told alone, for the shape
 of a batch decides how a kernel rounds, and sixty steps of Adam carry a last bit far."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A subject's trace, and how well the search went.
+
+    Attributes:
+        loss: Mean negative log-likelihood (nats a token) of the targets in the search's last step.
+        norm: Length of the value relative to its bound: 1 is at the bound.
+        touched: Share of the reference tokens on which a unit's activation is at least TOUCHED; None for plain edits.
+    """
+
+    trace: Trace
+    loss: float
+    norm: float
+    touched: float | None
 
 
 def edited_layer(backend: Backend, settings: EditSettings) -> int:
@@ -38,26 +55,32 @@ def edited_layer(backend: Backend, settings: EditSettings) -> int:
     return layer
 
 
-def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress) -> list[Trace]:
+def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress) -> list[Found]:
     """Keys, values and units of subjects, each as if it were alone."""
     layer = edited_layer(backend, settings)
     stats = statistics(backend, layer, progress)
-    traces: list[Trace] = []
+    output_norm = float(stats.output_norm[0])
+    found: list[Found] = []
     for begin in range(0, len(subjects), SUBJECTS_AT_ONCE):
         part = subjects[begin : begin + SUBJECTS_AT_ONCE]
         progress("finding values", begin, len(subjects))
-        values = find_values(backend, layer, part, float(stats.output_norm[0]), settings)
+        values = find_values(backend, layer, part, output_norm, settings)
         for subject, value in zip(part, values, strict=True):
             seen, modes = _at_subject(backend, layer, subject.name, value.cues)
             gate = up = np.empty((0, backend.shape.hidden), np.float32)
             key = _by_mode(seen.keys, modes)
+            touched = None
             if settings.units:
                 selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
                 gate, up = selector.gate[None], selector.up[None]
                 key = _by_mode(seen.inputs, modes)
-            traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
+                acting = activation(backend.activation, gate, up, stats.reference)
+                touched = float((acting >= TOUCHED).any(axis=1).mean())
+            trace = Trace(subject.name, layer, key, value.residual[:, None], gate, up)
+            norm = float(np.linalg.norm(value.residual)) / (settings.norm_bound * output_norm)
+            found.append(Found(trace, value.loss, norm, touched))
     progress("finding values", len(subjects), len(subjects))
-    return traces
+    return found
 
 
 def solve(backend: Backend, traces: Sequence[Trace], settings: EditSettings, progress: Progress) -> list[Delta]:
