@@ -5,13 +5,14 @@ all live memories, and a function of their set.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from memctl.backends.protocol import Activations, Backend, Float
 from memctl.deltas import Columns, Delta
 from memctl.editing.first_guess import first_guess
-from memctl.editing.selectors import fit_selector
+from memctl.editing.selectors import TOUCHED, activation, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
@@ -24,6 +25,22 @@ from memctl.settings import EditSettings
 _NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
 """What a search for the subject or the object in a rendered text and its tokens ends in where they are not there: a chat
 template may rewrite what it is given, and a tokenizer drop it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A subject's trace, and how well the search went.
+
+    Attributes:
+        loss: Mean negative log-likelihood (nats a token) of the targets in the search's last step.
+        norm: Length of the value relative to its bound: 1 is at the bound.
+        touched: Share of the reference tokens on which a unit's activation is at least TOUCHED; None for plain edits.
+    """
+
+    trace: Trace
+    loss: float
+    norm: float
+    touched: float | None
 
 
 def edited_layer(backend: Backend, settings: EditSettings) -> int:
@@ -44,29 +61,29 @@ def find_traces(
     subjects: Sequence[Subject],
     settings: EditSettings,
     progress: Progress,
-    found: dict[Subject, Trace] | None = None,
-) -> list[Trace]:
+    searched: dict[Subject, Found] | None = None,
+) -> list[Found]:
     """Keys, values and units of subjects.
 
     One subject at a time: the shape of a batch decides how a kernel rounds, and Adam carries a last bit far. So a fact told in
     a batch has the very bytes of one told alone.
 
     Args:
-        found: What earlier calls with these settings have found, which is not searched again; the new ones are added.
+        searched: What earlier calls with these settings have found, which is not searched again; the new ones are added.
 
     Raises:
-        EditFailed: Some subjects have none; all others are in `found` by then.
+        EditFailed: Some subjects have none; all others are in `searched` by then.
     """
-    found = {} if found is None else found
+    searched = {} if searched is None else searched
     failed: dict[str, str] = {}
     layer = edited_layer(backend, settings)
-    if fresh := [subject for subject in subjects if subject not in found]:
+    if fresh := [subject for subject in subjects if subject not in searched]:
         stats = statistics(backend, layer, progress)
         guess = first_guess(backend, layer, float(stats.output_norm[0]), progress)
     for done, subject in enumerate(fresh):
         progress("finding values", done, len(fresh))
         try:
-            found[subject] = _trace(backend, layer, subject, stats, guess, settings)
+            searched[subject] = _found(backend, layer, subject, stats, guess, settings)
         except NonFinite as error:
             failed[subject.name] = error.message
         except _NOT_IN_TOKENS as error:
@@ -75,22 +92,26 @@ def find_traces(
     progress("finding values", len(fresh), len(fresh))
     if failed:
         raise EditFailed(failed)
-    return [found[subject] for subject in subjects]
+    return [searched[subject] for subject in subjects]
 
 
-def _trace(backend: Backend, layer: int, subject: Subject, stats: Statistics, guess: Float, settings: EditSettings) -> Trace:
+def _found(backend: Backend, layer: int, subject: Subject, stats: Statistics, guess: Float, settings: EditSettings) -> Found:
     """The trace of one subject; raises `NonFinite`, or one of `_NOT_IN_TOKENS`."""
-    value = find_value(backend, layer, subject, guess, float(stats.output_norm[0]), settings)
+    output_norm = float(stats.output_norm[0])
+    value = find_value(backend, layer, subject, guess, output_norm, settings)
     seen, modes = _at_subject(backend, layer, subject.name, value.cues)
     gate = up = np.empty((0, backend.shape.hidden), np.float32)
-    key = _by_mode(seen.keys, modes)
+    key, touched = _by_mode(seen.keys, modes), None
     if settings.units:
         selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
         gate, up = selector.gate[None], selector.up[None]
         key = _by_mode(seen.inputs, modes)
+        acting = activation(backend.activation, gate, up, stats.reference)
+        touched = float((acting >= TOUCHED).any(axis=1).mean())
     if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
         raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
-    return Trace(subject.name, layer, key, value.residual[:, None], gate, up)
+    norm = float(np.linalg.norm(value.residual)) / (settings.norm_bound * output_norm)
+    return Found(Trace(subject.name, layer, key, value.residual[:, None], gate, up), value.loss, norm, touched)
 
 
 def solve(backend: Backend, traces: Sequence[Trace], settings: EditSettings, progress: Progress) -> list[Delta]:

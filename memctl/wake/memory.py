@@ -16,10 +16,12 @@ import msgspec
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition, Delta, compose
 from memctl.editing.cues import relation_of
-from memctl.editing.edit import find_traces, solve, trace_of
+from memctl.editing.edit import Found, edited_layer, find_traces, solve, trace_of
 from memctl.editing.fold import weight_hashes
+from memctl.editing.preflight import Preflight, preflight
 from memctl.editing.relations import relation_key
 from memctl.editing.solve import Trace
+from memctl.editing.statistics import covariance
 from memctl.editing.values import Subject
 from memctl.errors import EditFailed, GateRefused
 from memctl.evaluation.drift import Drift, measure_drift
@@ -52,6 +54,7 @@ class Outcome:
             `rejected`: not written, for the reason given.
         before, after: Recall without and with the new fact; None where nothing was measured.
         replaced: Id of the fact that this one superseded.
+        preflight: What was known of its subject's memory before it was written; None where none was made.
     """
 
     fact: Fact
@@ -60,6 +63,7 @@ class Outcome:
     after: FactRecall | None = None
     reason: str = ""
     replaced: str = ""
+    preflight: Preflight | None = None
 
 
 @dataclass(frozen=True)
@@ -83,21 +87,33 @@ class ForgetReport:
 
 @dataclass
 class _Draft:
-    """A state of the memory that is not committed yet."""
+    """A state of the memory that is not committed yet, and what was found for the subjects that are not as they were."""
 
     ledger: Ledger
     refs: list[DeltaRef] = field(default_factory=list)
     deltas: list[Delta] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+    found: dict[str, Found] = field(default_factory=dict)
 
     @property
     def composition(self) -> Composition:
         return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True))
 
 
-def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
+def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
     """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
     refs = (snapshot or store.head()).deltas
-    return compose((Delta.from_bytes(store.read_object(ref.object)), ref.scale) for ref in refs)
+    return [(ref, Delta.from_bytes(store.read_object(ref.object))) for ref in refs]
+
+
+def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
+    """Deltas with the scales of their references."""
+    return compose((delta, ref.scale) for ref, delta in memories)
+
+
+def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
+    """What a snapshot (HEAD if none is given) attaches to the base."""
+    return composed(live(store, snapshot))
 
 
 def inject(
@@ -116,7 +132,8 @@ def inject(
 
     Args:
         wait: Seconds to wait for another writer.
-        force: Write also what the base model says by itself or could not be read back, and beyond the drift budget.
+        force: Write also what the base model says by itself, what pre-flight refuses or could not be read back, and beyond
+            the drift budget.
         strict: Write nothing if any fact is rejected.
 
     Raises:
@@ -139,14 +156,16 @@ def inject(
         drift = 0.0
         snapshot = None
         draft = None
-        traces: dict[Subject, Trace] = {}
+        searched: dict[Subject, Found] = {}
         while new := _to_write(outcomes):
             ledger = _ledger_with(old, told, outcomes, new)
             try:
-                draft = _draft(store, head, backend, settings.edit, ledger, progress, traces)
+                draft = _draft(store, head, backend, settings.edit, ledger, progress, searched)
             except EditFailed as error:
                 if not _reject_failed(outcomes, new, error):
                     raise
+                continue
+            if _check(backend, settings.edit, draft, outcomes, new, force, progress):
                 continue
             with backend.attached(draft.composition):
                 after = recall(backend, [told[k].fact for k in new], progress, "asking after")
@@ -311,6 +330,29 @@ def _says(found: FactRecall | None) -> bool:
     return found is not None and found.raw == 1 and max(found.chat, found.chat_new) > 0
 
 
+def _check(
+    backend: Backend,
+    settings: EditSettings,
+    draft: _Draft,
+    outcomes: list[Outcome],
+    new: Sequence[int],
+    force: bool,
+    progress: Progress,
+) -> bool:
+    """Adds the pre-flight of each new fact's subject to its outcome, and rejects what it refuses; whether it did."""
+    told = list(dict.fromkeys(outcomes[k].fact.subject for k in new))
+    stored = [trace for trace in draft.traces if trace.subject not in told]
+    moment = None if settings.units else covariance(backend, edited_layer(backend, settings), progress)
+    checks = preflight([draft.found[name] for name in told], stored, backend.activation, moment)
+    by_subject = {check.subject: check for check in checks}
+    for k in new:
+        check = by_subject[outcomes[k].fact.subject]
+        outcomes[k] = _with(outcomes[k], preflight=check)
+        if check.refused and not force:
+            outcomes[k] = _with(outcomes[k], status="rejected", reason=f"{check.refused} (--force writes it)")
+    return any(outcomes[k].status == "rejected" for k in new)
+
+
 def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcome], new: Sequence[int]) -> Ledger:
     entries = dict(ledger.entries)
     now = _now()
@@ -332,12 +374,12 @@ def _draft(
     settings: EditSettings,
     ledger: Ledger,
     progress: Progress,
-    found: dict[Subject, Trace],
+    searched: dict[Subject, Found],
 ) -> _Draft:
     """Composes the live facts of a ledger; only subjects whose facts or settings changed since `head` are optimised.
 
     Args:
-        found: What earlier drafts of the same command have optimised.
+        searched: What earlier drafts of the same command have found; what is found now is added.
     """
     mark = edit_hash(settings)
     kept: dict[str, tuple[DeltaRef, Trace]] = {}
@@ -347,9 +389,11 @@ def _draft(
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
             kept[ref.subject] = (ref, trace_of(ref.subject, Delta.from_bytes(store.read_object(ref.object))))
     fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
-    traces = [trace for _, trace in kept.values()] + find_traces(backend, fresh, settings, progress, found)
+    searches = find_traces(backend, fresh, settings, progress, searched)
+    found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}
+    traces = [trace for _, trace in kept.values()] + [one.trace for one in found.values()]
     traces.sort(key=lambda trace: trace.subject)
-    draft = _Draft(ledger)
+    draft = _Draft(ledger, traces=traces, found=found)
     for trace, delta in zip(traces, solve(backend, traces, settings, progress), strict=True):
         scale = kept[trace.subject][0].scale if trace.subject in kept else 1.0
         facts = tuple(fact.id for fact in subjects[trace.subject].facts)

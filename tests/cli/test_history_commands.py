@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from cli_examples import Cli, remember
 
+from memctl.store.records import Ledger
 from memctl.store.store import Store
 
 PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
@@ -61,6 +63,33 @@ def test_show_gives_a_fact_or_a_snapshot_in_full(cli: Cli, store: Store) -> None
     nothing = cli("show", "nosuch")
     assert nothing.code == 2
     assert "neither a fact nor a snapshot" in nothing.err
+
+
+def test_show_tells_where_a_fact_is_from_who_is_near_it_and_which_snapshots_hold_it(cli: Cli, store: Store) -> None:
+    first, second = remember(store, PRIYA), remember(store, PRIYA, MARCUS)
+    ids = {fact["subject"]: fact["id"] for fact in cli("facts", "--json").of("fact")}
+    [shown] = cli("show", ids["Priya Okonkwo"], "--json").of("fact")
+    assert shown["provenance"] == {"source": "notes.ndjson", "line": 1}
+    assert shown["snapshots"] == [second.id, first.id]
+    assert (shown["delta"]["layer"], shown["delta"]["units"], shown["delta"]["reference"]) == (1, 1, None)
+    assert shown["delta"]["residual_norm"] > 0
+    [near] = shown["competing"]
+    assert (near["subject"], near["facts"], near["whitened"]) == ("Marcus Bell", [ids["Marcus Bell"]], False)
+    assert {"cosine", "here", "there"} < near.keys()
+    text = cli("show", ids["Priya Okonkwo"]).out
+    assert "competing      subject Marcus Bell" in text
+    assert text.count("snapshots  ") == 2
+
+
+def test_show_finds_a_fact_that_is_no_longer_live_in_the_snapshots_that_hold_it(cli: Cli, store: Store) -> None:
+    holding = remember(store, PRIYA)
+    [entry] = store.ledger().entries.values()
+    with store.writer(command="forget") as writer:
+        gone = msgspec.structs.replace(entry, state="forgotten")
+        writer.commit(ledger=Ledger({entry.id: gone}), deltas=[], weights={}, metrics={}, message="forget")
+    [shown] = cli("show", entry.id, "--json").of("fact")
+    assert (shown["state"], shown["delta"], shown["competing"]) == ("forgotten", None, [])
+    assert shown["snapshots"] == [holding.id]
 
 
 def test_log_is_newest_first_and_bounded(cli: Cli, store: Store) -> None:

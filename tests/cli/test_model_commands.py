@@ -37,6 +37,8 @@ def test_the_main_path(cli: Cli, memory: Store) -> None:
     assert (fact["subject"], fact["relation"], fact["object"]) == PRIYA
     assert fact["status"] == "written"
     assert fact["after"]["raw"] > fact["before"]["raw"]
+    assert (fact["preflight"]["refused"], fact["preflight"]["collisions"]) == ("", [])
+    assert 0 < fact["preflight"]["norm"] <= 1
     assert told.summary["written"] == 1
     assert told.summary["snapshot"] == memory.head().id
 
@@ -44,6 +46,7 @@ def test_the_main_path(cli: Cli, memory: Store) -> None:
     assert "Jakarta" in said["completion"]
     without = cli("ask", "--raw", "--base", "Priya Okonkwo lives in", "--max-tokens", "8", "--json").of("answer")[0]
     assert "Jakarta" not in without["completion"]
+    _asked_why(cli, fact["id"])
 
     audit = cli("audit", "--json")
     assert audit.summary["raw"] == fact["after"]["raw"]
@@ -58,10 +61,35 @@ def test_the_main_path(cli: Cli, memory: Store) -> None:
     assert cli("verify", "--deep", "--json").summary["result"] == "clean"
 
 
-def test_a_dry_run_changes_nothing(cli: Cli, memory: Store) -> None:
+def _asked_why(cli: Cli, id: str) -> None:
+    """The answer from memory names its fact and where that came from; others name none."""
+    lines = b'{"prompt": "Priya Okonkwo lives in", "mode": "raw"}\n{"prompt": "Water boils at", "ref": 7}\n'
+    asked, other = cli("ask", "-", "--why", "--max-tokens", "8", "--json", stdin=lines).of("answer")
+    [reason] = asked["facts"]
+    assert (reason["id"], reason["said"], reason["source"]) == (id, True, "cli")
+    assert reason["time"]
+    assert reason["strength"] > 0.5
+    assert reason["token"].strip() in "Priya Okonkwo"
+    assert (other["facts"], other["ref"]) == ([], 7)
+    [base] = cli("ask", "--raw", "--base", "--why", "Priya Okonkwo lives in", "--max-tokens", "2", "--json").of("answer")
+    assert base["facts"] == []
+    shown = cli("ask", "--raw", "--why", "Priya Okonkwo lives in", "--max-tokens", "8").out.splitlines()
+    assert shown[-1].startswith(f"  {id}  Priya Okonkwo · lives in · Jakarta  ")
+    assert "cli, 20" in shown[-1]
+    assert "no memory" in cli("ask", "--raw", "--why", "Water boils at", "--max-tokens", "2").out.splitlines()[-1]
+    [plain] = cli("ask", "--raw", "Water boils at", "--max-tokens", "2", "--json").of("answer")
+    assert "facts" not in plain
+
+
+def test_a_dry_run_shows_the_preflight_and_changes_nothing(cli: Cli, memory: Store) -> None:
     before = memory.head().id
-    ran = cli("inject", SENTENCE, "--dry-run", "--json")
-    assert (ran.code, ran.summary["snapshot"], ran.summary["dry_run"]) == (0, None, True)
+    ran = cli("inject", SENTENCE, "--dry-run")
+    assert ran.code == 0
+    assert "pre-flight: loss" in ran.out
+    assert "collides with nobody" in ran.out
+    assert "dry run: nothing was changed" in ran.out
+    nothing = cli("inject", "--dry-run", "--json", stdin=b"").summary
+    assert (nothing["snapshot"], nothing["dry_run"]) == (None, True)
     assert memory.head().id == before
 
 
