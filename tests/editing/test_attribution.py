@@ -73,7 +73,7 @@ def test_the_token_where_a_memory_acted_is_named_in_prompt_or_answer(engine: Num
     assert {(firing.subject, firing.position) for firing in whole} == {("Priya", 4), ("in", 8)}
     assert all(firing.strength == pytest.approx(1, abs=1e-3) for firing in whole)
     assert none == ()
-    assert [firing.subject for firing in begun] == ["Priya"]
+    assert [(firing.subject, firing.position) for firing in begun] == [("Priya", 4)]
 
 
 def test_the_stronger_comes_first_and_what_is_weak_is_left_out(engine: NumpyBackend) -> None:
