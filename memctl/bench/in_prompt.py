@@ -7,12 +7,11 @@ import numpy as np
 from memctl.backends.protocol import PRISTINE, Backend, Float
 from memctl.bench.embeddings import Embedder
 from memctl.deltas import Composition
-from memctl.editing.cues import answers
 from memctl.facts import Fact, Mode
 
 
 class InPrompt:
-    """Every fact stands in the prompt, as a sentence; beyond the window the oldest ones are left out.
+    """Every fact stands in the prompt, in the user's own words; beyond the window the oldest ones are left out.
 
     Args:
         window: Tokens of facts that a prompt takes.
@@ -28,7 +27,8 @@ class InPrompt:
         return PRISTINE
 
     def tell(self, fact: Fact) -> bool:
-        if (sentence := answers(fact)[0]) in self.sentences:
+        sentence = f"{fact.completion_prompt} {fact.object}."
+        if sentence in self.sentences:
             return False
         self.sentences.append(sentence)
         self.lengths.append(len(self.backend.encode(f"\n{sentence}", "raw").tokens))

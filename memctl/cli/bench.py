@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from memctl.bench import SUITES
-from memctl.cli.app import Run
+from memctl.cli.app import Run, Stopped
 from memctl.errors import BackendMissing, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def bench(
             progress=run.out.progress,
             measured=told,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         run.out.note(f"what was measured is in {folder.path}; --resume --out {folder.path} goes on")
         raise
     report = {"report": str(folder.json), "markdown": str(folder.markdown), "plot": str(folder.plot)}

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+
+from memctl.bench import SUITES
+from memctl.bench.capacity import CapacityConfig
+from memctl.bench.config import read_config
+from memctl.bench.suites import INVENTED, PUBLISHED
+from memctl.errors import UsageError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "bench.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_ships_with_a_config(suite: str) -> None:
+    kind = (INVENTED | PUBLISHED)[suite].config_type
+    config = read_config(kind, suite, None, {})
+    assert config.seeds
+    assert config.sizes
+
+
+def test_the_cliff_is_one_config_of_capacity() -> None:
+    path = Path(__file__).parent.parent.parent / "configs" / "bench-cliff.toml"
+    assert "memit" in read_config(CapacityConfig, "capacity", path, {}).methods
+
+
+def test_the_shipped_capacity_has_fewer_seeds_where_a_size_takes_hours() -> None:
+    config = read_config(CapacityConfig, "capacity", None, {})
+    assert [sum(size in config.sizes_of(seed) for seed in config.seeds) for size in (100, 300, 1000)] == [5, 3, 1]
+
+
+def test_the_command_line_goes_before_the_file_and_named_seeds_are_meant_everywhere(tmp_path: Path) -> None:
+    path = written(tmp_path, "seeds = [1, 2]\nsizes = [1, 5]\nprobed = 3\n[most_seeds]\n5 = 1\n")
+    assert read_config(CapacityConfig, "capacity", path, {}).sizes_of(2) == (1,)
+    config = read_config(CapacityConfig, "capacity", path, {"seeds": [1, 2], "sizes": None})
+    assert config.sizes_of(2) == (1, 5)
+    assert config.probed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("seeds = [1]\nsizes = [1]\nstranger = 3", "stranger"),
+        ("seeds = [1]", "sizes"),
+        ("seeds = [1]\nsizes = ['few']", "sizes"),
+        ("seeds = [1]\nsizes = [3, 1]", "ascend"),
+        ("seeds = [1, 1]\nsizes = [1]", "seeds"),
+        ("seeds = [1]\nsizes = [0]", "sizes"),
+        ("seeds = [1]\nsizes = [1]\nmethods = ['magic']", "magic"),
+        ("seeds = [1]\nsizes = [1]\n[memit]\nlayer = 3", "layer"),
+        ("seeds = ", "TOML"),
+    ],
+)
+def test_a_wrong_config_is_said_with_its_file_and_field(tmp_path: Path, text: str, wrong: str) -> None:
+    with pytest.raises(UsageError, match=wrong) as found:
+        read_config(CapacityConfig, "capacity", written(tmp_path, text), {})
+    assert "bench.toml" in found.value.message
+
+
+def test_what_a_suite_does_not_have_cannot_be_given() -> None:
+    with pytest.raises(UsageError, match="methods"):
+        read_config(INVENTED["speed"].config_type, "speed", None, {"methods": ["memctl"]})

@@ -1,0 +1,37 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from memctl.bench.plots import Panel, draw
+from memctl.bench.report import Cell, rows
+from memctl.errors import BackendMissing
+
+ROWS = rows(
+    [
+        Cell({"seed": seed, "method": method, "size": size}, {"raw": 0.9, "unedited_raw": 0.0, "drift": drift})
+        for seed in (1, 2)
+        for method, drift in (("memctl", 0.001), ("memit", 40.0))
+        for size in (1, 13, 14, 100)
+    ]
+)
+PANELS = [
+    Panel("Recall", ("raw", "unedited_raw"), "size", series="method"),
+    Panel("Drift", ("drift",), "size", series="method"),
+    Panel("Recall", ("raw",), "method", "bars"),
+    Panel("Nothing of it was measured", ("chat",), "size"),
+]
+
+
+def test_lines_and_bars_become_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    draw(PANELS, ROWS, "Title", tmp_path / "report.png")
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BackendMissing) as found:
+        draw(PANELS, ROWS, "Title", tmp_path / "report.png")
+    assert "memctl[bench]" in found.value.hint

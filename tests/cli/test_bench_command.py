@@ -1,0 +1,178 @@
+"""`memctl bench` on the numpy engine with tiny sizes: every suite from end to end, and runs that are interrupted."""
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_examples import Cli, Ran
+
+from memctl.bench import capacity
+from memctl.wake import memory
+
+DATA = Path(__file__).parent.parent / "data"
+
+SEQUENTIAL = "layers = [1]\nsteps = 3\nprefixes = 1\n"
+METHODS = (
+    'methods = ["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt"]\n'
+    f"[memit]\n{SEQUENTIAL}"
+    f'[alphaedit]\n{SEQUENTIAL}statistic = "null space"\nnull_threshold = 1.0\n'
+    f'[reference]\n{SEQUENTIAL}site = "prompt"\ntarget = "first token"\noptimiser = "sgd"\nstatistic = "diagonal"\n'
+)
+CONFIGS = {
+    "capacity": "seeds = [1]\nsizes = [1, 2]\nstrangers = 3\nprobed = 1\n",
+    "baselines": f"seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\n{METHODS}",
+    "lambda": "seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\ndampings = [0.1, 1.0]\nthresholds = [0.5]\n",
+    "speed": "seeds = [1]\nsizes = [1, 5]\nsingle = 1\nbatch = 2\nprompts = 2\ntokens = 4\nrepeats = 1\n",
+    "counterfact": 'seeds = [1]\nsizes = [2]\nneighbours = 1\nmethods = ["memctl", "in-prompt"]\n',
+    "zsre": 'seeds = [1]\nsizes = [2]\nmethods = ["memctl", "in-prompt"]\n',
+}
+RECALL = {"raw", "chat", "raw_new", "chat_new", "unedited_raw", "same_chat", "bleed_raw", "relation_bleed_chat", "drift"}
+RECORDS = {"efficacy", "paraphrase_generated", "unedited_specificity", "drift"}
+MEASURED = {
+    "speed": {"seconds_per_fact", "ratio", "speed_kept", "peak_memory_gib"},
+    "counterfact": RECORDS,
+    "zsre": RECORDS,
+}
+CELLS = {"capacity": 2, "baselines": 6, "lambda": 3, "speed": 4, "counterfact": 2, "zsre": 2}
+
+
+@pytest.fixture(autouse=True)
+def _quick(warm_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMCTL_MODEL", "numpy")
+    monkeypatch.setenv("MEMCTL_EDIT_STEPS", "1")
+    monkeypatch.setenv("MEMCTL_EDIT_LOOK_ALIKES", "2,2")
+    for suite, text in CONFIGS.items():
+        (tmp_path / f"{suite}.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+
+def run(cli: Cli, suite: str, *options: str) -> Ran:
+    data = ["--data", str(DATA / f"{suite}.json")] if suite in ("counterfact", "zsre") else []
+    return cli("bench", suite, "--config", f"{suite}.toml", "--out", "out", *data, *options, "--json")
+
+
+def report(folder: str = "out") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(folder, "report.json").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("suite", CONFIGS)
+def test_a_suite_measures_its_cells_and_reports_them(cli: Cli, suite: str) -> None:
+    ran = run(cli, suite)
+    plotted = find_spec("matplotlib") is not None
+    assert ran.code == (0 if plotted else 14), ran.err
+    cells = ran.of("result")
+    assert len(cells) == CELLS[suite] == len(report()["cells"])
+    assert all(cell["suite"] == suite and cell["seed"] == 1 for cell in cells)
+    assert ran.summary["report"] == str(Path("out/report.json").absolute())
+    assert report()["complete"]
+    assert Path("out/report.md").read_text().startswith("# ")
+    assert Path("out/report.png").exists() is plotted
+    assert not Path("out/work").exists()
+    measured = {name for cell in report()["cells"] for name in cell["values"]}
+    assert MEASURED.get(suite, RECALL) <= measured
+
+
+def test_the_report_says_what_it_was_measured_with_and_not_where(cli: Cli, tmp_path: Path) -> None:
+    run(cli, "capacity")
+    setup = report()["setup"]
+    assert setup["model"]["name"] == "numpy"
+    assert len(setup["model"]["fingerprint"]) == 64
+    assert setup["settings"]["edit"]["steps"] == 1
+    assert setup["config"]["seeds"] == [1]
+    assert {"memctl", "python", "numpy"} <= set(setup["versions"])
+    assert set(setup["machine"]) == {"processors", "architecture", "hardware"}
+    assert report()["command"] == "memctl bench capacity --config capacity.toml"
+    for name in ("report.json", "report.md"):
+        assert str(tmp_path.parent) not in Path("out", name).read_text()
+
+
+def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, told = capacity.measured, []
+
+    def interrupted(backend: Any, learner: Any, unedited: Any, facts: Any, *rest: Any) -> dict[str, float]:
+        if len(facts) == 2:
+            raise KeyboardInterrupt
+        return measured(backend, learner, unedited, facts, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(capacity, "measured", interrupted)
+        ran = run(cli, "capacity")
+    assert ran.code == 130
+    assert "--resume" in ran.err
+    assert [cell["cell"]["size"] for cell in report()["cells"]] == [1]
+    assert not report()["complete"]
+    first = report()["cells"][0]
+
+    inject = memory.inject
+    monkeypatch.setattr(memory, "inject", lambda *given, **options: told.append(given) or inject(*given, **options))
+    again = run(cli, "capacity", "--resume")
+    assert [cell["size"] for cell in again.of("result")] == [2]
+    assert report()["cells"][0] == first
+    assert report()["complete"]
+    assert told == []  # both facts were in the store already
+    assert run(cli, "capacity", "--resume").of("result") == []
+
+
+def test_resuming_with_another_setup_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(cli, "speed")
+    before = report()
+    assert run(cli, "speed").code == 2
+    other = run(cli, "speed", "--resume", "--sizes", "1,7")
+    assert (other.code, "sizes" in other.err) == (2, True)
+    monkeypatch.setenv("MEMCTL_EDIT_STEPS", "2")
+    assert "another settings" in run(cli, "speed", "--resume").err
+    assert report() == before
+
+
+def test_without_a_folder_it_makes_one_named_by_suite_and_time_and_resumes_the_last(cli: Cli) -> None:
+    assert cli("bench", "speed", "--config", "speed.toml", "--resume").code == 2
+    cli("bench", "speed", "--config", "speed.toml")
+    (folder,) = Path("memctl-bench").iterdir()
+    assert folder.name.startswith("speed-2")
+    assert report(str(folder))["complete"]
+    ran = cli("bench", "speed", "--config", "speed.toml", "--resume", "--json")
+    assert Path(ran.summary["report"]).parent.name == folder.name
+
+
+def test_without_matplotlib_the_report_is_there_all_the_same(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ran = run(cli, "speed")
+    assert ran.code == 14
+    assert "memctl[bench]" in ran.err
+    assert report()["complete"]
+    assert ran.summary["plot"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["capacty"], 2, "capacity"),
+        (["capacity", "--config", "missing.toml"], 2, "missing.toml"),
+        (["capacity", "--sizes", "many"], 2, "--sizes"),
+        (["capacity", "--sizes", "5000"], 2, "cannot be invented"),
+        (["speed", "--methods", "memctl"], 2, "methods"),
+        (["capacity", "--data", "x.json"], 2, "invents"),
+        (["zsre"], 2, "--data"),
+        (["counterfact", "--data", "missing.json"], 2, "cannot be read"),
+        (["baselines", "--methods", "memit"], 2, "layers"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before_anything_is_measured(
+    cli: Cli, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    ran = cli("bench", *arguments, "--out", "out")
+    assert (ran.code, said in ran.err) == (code, True), ran.err
+    assert "internal" not in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_retrieval_without_its_extra_is_said_at_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memctl.bench.embeddings.find_spec", lambda name: None)
+    ran = cli("bench", "baselines", "--out", "out")
+    assert ran.code == 14
+    assert "memctl[retrieval]" in ran.err
