@@ -4,10 +4,12 @@
 
 A wording that the base model cannot answer with the fact in front of it measures reading, not memory. Candidates are
 a relation's held-out wordings and the last of its training ones; of those, the ones that the base answers best in
-context (over invented people and the relation's own objects) become the held-out ones, and the others train.
+context (over invented people and the relation's own objects) become the held-out ones, and the others train. One that shares
+most of its words with another wording of the relation is no candidate: it would not be new.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -33,7 +35,12 @@ def choose(relation: Relation, mode: Mode) -> tuple[list[str], list[str]]:
         (relation.raw, relation.held_out.raw) if mode == "raw" else (relation.questions, relation.held_out.questions)
     )
     least, count = KEEP[mode]
-    candidates = [*held, *trained[least:]]
+    others = (*relation.raw, *relation.questions, *relation.held_out.raw, *relation.held_out.questions)
+    candidates = [
+        form for form in (*held, *trained[least:]) if not any(alike(form, other) for other in others if other != form)
+    ]
+    if len(candidates) < count:
+        return list(trained), list(held)
     trials = [
         (form, name, relation.objects[(5 * k + 1) % len(relation.objects)])
         for form in candidates
@@ -50,6 +57,12 @@ def choose(relation: Relation, mode: Mode) -> tuple[list[str], list[str]]:
     best = sorted(candidates, key=lambda form: (-score[form], candidates.index(form)))[:count]
     print(relation.id, mode, [(form, score[form]) for form in best], flush=True)
     return [form for form in (*trained, *held) if form not in best], best
+
+
+def alike(form: str, other: str) -> bool:
+    """Whether two wordings share more than half of their words."""
+    a, b = (set(re.findall(r"\w+", text.replace("{s}", "").casefold())) for text in (form, other))
+    return len(a & b) > 0.5 * len(a | b)
 
 
 for id in sys.argv[1:] or list(bank()):

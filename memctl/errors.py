@@ -12,6 +12,7 @@ MemctlError                 1   anything that went wrong and has no code of its 
 ├── StoreNotWritable        1   permission denied, or a read-only file system
 ├── DiskFull                1   the write did not fit; nothing was changed
 ├── ModelUnavailable        1   no such base model, or it could not be fetched or read
+├── EditFailed              1   the model gives no edit for a subject
 └── NonFinite               1   a NaN or infinity where a number has to be
 """
 
@@ -80,6 +81,19 @@ class DiskFull(MemctlError):
 
 class ModelUnavailable(MemctlError):
     pass
+
+
+class EditFailed(MemctlError):
+    """Some subjects have no edit.
+
+    Args:
+        reasons: For each of these subjects, what went wrong.
+    """
+
+    def __init__(self, reasons: dict[str, str]) -> None:
+        what = "; ".join(f"{subject}: {reason}" for subject, reason in reasons.items())
+        super().__init__(what, "nothing was changed; forget every fact of the subject, or undo a change of settings")
+        self.reasons = reasons
 
 
 class NonFinite(MemctlError):

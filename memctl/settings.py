@@ -19,6 +19,9 @@ import platformdirs
 from memctl import toml_files
 from memctl.errors import DamagedStore, UsageError
 
+NUMPY = "numpy"
+"""The engine that brings its own model and knows no other, and the name of that model."""
+
 
 class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a wake edit is made. Everything that changes the bytes of a delta is here, and nothing else.
@@ -41,11 +44,11 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: int = -1
     units: int = 1
     damping: float = 0.1
-    steps: int = 80
+    steps: int = 30
     wordings: int = 3
     probes: int = 1
     probe_weight: float = 0.2
-    learning_rate: float = 0.4
+    learning_rate: float = 0.8
     norm_bound: float = 10.0
     threshold: float = 0.55
     sharpness: float = 150.0
@@ -57,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         store: The memory directory.
-        model: Base model: the bundled one's name, a hub id, a folder, or a GGUF file.
+        model: Base model: the bundled one's name, a hub id, a folder, or a GGUF file; `numpy` for that engine's own.
         backend: The engine.
         device: `auto`, `cpu`, or a CUDA device.
         dtype: Of the weights while they run; `auto` is the fastest one of the device that holds the facts.
@@ -121,6 +124,8 @@ def store_path(flags: Mapping[str, Any]) -> Path:
 def load_settings(flags: Mapping[str, Any]) -> Effective:
     """The settings in force: flag > environment > store > user file > shipped file > default.
 
+    With the numpy engine the model is the engine's own, unless this very command asks for another one.
+
     Args:
         flags: Dotted keys and values from the command line; None means not given.
 
@@ -129,7 +134,10 @@ def load_settings(flags: Mapping[str, Any]) -> Effective:
         DamagedStore: The store's `memctl.toml` is no TOML.
     """
     store = store_path(flags)
-    above = [_flags(flags), _environment(), _store_file(store), _user_file()]
+    asked = [_flags(flags), _environment()]
+    above = [*asked, _store_file(store), _user_file()]
+    if _merge([*above, _defaults()], ["backend"])[0]["backend"] == NUMPY:
+        above = [*asked, _Layer({"model": NUMPY}, lambda key: "the numpy engine"), *above]
     model = _merge([*above, _defaults()], ["model"])[0]["model"]
     values, sources = _merge([*above, _shipped_file(model), _defaults()], list(keys()))
     return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)

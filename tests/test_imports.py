@@ -98,6 +98,24 @@ def test_cheap_commands_load_nothing_heavy(arguments: list[str], small_store: Pa
     assert found <= ({"pygments"} if arguments == ["--help"] else set()), arguments
 
 
+def test_showing_a_fact_reads_its_delta_without_an_engine(small_store: Path) -> None:
+    import numpy as np
+
+    from memctl.deltas import Columns, Delta, Edit
+    from memctl.facts import LedgerEntry, make_fact
+    from memctl.store.records import DeltaRef, Ledger
+    from memctl.store.store import Store
+
+    fact = make_fact("Ana Lund", "lives in", "Oslo")
+    some = np.ones((1, 4), np.float32)
+    delta = Delta((Edit(1, Columns(some, some, some.T), some.T, some.T),))
+    with Store.open(small_store / "store").writer(command="inject") as writer:
+        ref = DeltaRef("Ana Lund", (fact.id,), writer.put(delta.to_bytes(), ".safetensors"), "s")
+        ledger = Ledger({fact.id: LedgerEntry(fact.id, fact)})
+        writer.commit(ledger=ledger, deltas=[ref], weights={}, metrics={}, message="one")
+    assert loaded_by(["show", fact.id], small_store) & {"torch", "transformers", "peft", "mlx"} == set()
+
+
 def test_the_package_itself_loads_nothing_heavy() -> None:
     code = "import memctl, memctl.store.store, memctl.facts, memctl.settings, memctl.models.source, sys\n"
     code += f"print({sorted(HEAVY)!r} and set({sorted(HEAVY)!r}) & set(sys.modules))"

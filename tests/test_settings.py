@@ -48,10 +48,22 @@ def test_each_place_overrides_the_ones_below(user_file: Path, tmp_path: Path, mo
 
 
 def test_a_store_brings_its_model_and_backend(tmp_path: Path) -> None:
-    store = Store.create(tmp_path / "store", BaseRef(name="owner/name", fingerprint="f" * 64), backend="numpy")
+    store = Store.create(tmp_path / "store", BaseRef(name="owner/name", fingerprint="f" * 64), backend="mlx")
     found = load_settings({"store": str(store.path)})
-    assert (found.settings.model, found.settings.backend) == ("owner/name", "numpy")
+    assert (found.settings.model, found.settings.backend) == ("owner/name", "mlx")
     assert found.sources["model"] == str(store.path / "memctl.toml")
+
+
+def test_the_numpy_engine_brings_its_model_unless_another_is_asked_for(
+    user_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_file.write_text('model = "owner/name"\n')
+    found = load_settings({"backend": "numpy"})
+    assert (found.settings.model, found.sources["model"]) == ("numpy", "the numpy engine")
+    assert load_settings({"backend": "numpy", "model": "mine"}).settings.model == "mine"
+    monkeypatch.setenv("MEMCTL_MODEL", "yours")
+    assert load_settings({"backend": "numpy"}).settings.model == "yours"
+    assert load_settings({}).settings.model == "yours"
 
 
 def test_the_store_is_found_without_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

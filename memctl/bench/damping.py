@@ -86,7 +86,7 @@ class Damping:
                     changes = {"units": units} | ({"threshold": theta} if units else {})
                     edit = msgspec.structs.replace(bench.settings.edit, **changes)
                     subjects = [Subject(fact.subject, (fact,)) for fact in facts]
-                    traces = find_traces(bench.backend, subjects, edit, bench.progress)
+                    traces = [one.trace for one in find_traces(bench.backend, subjects, edit, bench.progress)]
                     for cell, chosen in self._damped(wanted, edit):
                         deltas = solve(bench.backend, traces, chosen, bench.progress)
                         learner = Fixed(compose((delta, 1.0) for delta in deltas))

@@ -157,7 +157,12 @@ def _edit(bench: Bench, facts: Sequence[Fact]) -> float:
     """Seconds of values, keys, units and solve."""
     subjects = [Subject(fact.subject, (fact,)) for fact in facts]
     edit = bench.settings.edit
-    seconds, _ = _timed(lambda: solve(bench.backend, find_traces(bench.backend, subjects, edit, silent), edit, silent))
+
+    def make() -> list[Delta]:
+        found = find_traces(bench.backend, subjects, edit, silent)
+        return solve(bench.backend, [one.trace for one in found], edit, silent)
+
+    seconds, _ = _timed(make)
     return seconds
 
 

@@ -2,17 +2,19 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from typer import Argument, Option
 
 from memctl.cli.app import Run
 from memctl.cli.lines import BadLine, nobody_pipes, opened, read_lines
+from memctl.cli.views import provenance_text
 from memctl.errors import PARTIAL_FAILURE, UsageError
 
 if TYPE_CHECKING:
     from memctl.wake.answer import Prompt
+    from memctl.wake.why import FiredFact
 
 PATIENCE = 0.02
 """Seconds that a batch which is not full waits for the next prompt."""
@@ -28,11 +30,12 @@ def ask(
     raw: Annotated[bool, Option("--raw/--chat", help="Continue the text, or answer it.")] = False,
     base: Annotated[bool, Option("--base", help="Answer without the memory.")] = False,
     max_tokens: Annotated[int, Option(min=1, metavar="N", help="Longest answer in tokens.")] = 64,
+    explain: Annotated[bool, Option("--why", help="Add the facts behind each answer, and where they came from.")] = False,
 ) -> int:
     """Answers a prompt, or each line of a stream of prompts, from memory."""
-    from memctl.deltas import Composition
     from memctl.wake.answer import BATCH, answer, make_prompt
-    from memctl.wake.memory import composition
+    from memctl.wake.memory import composed, live
+    from memctl.wake.why import why
 
     mode = "raw" if raw else "chat"
     if prompt is None and nobody_pipes():
@@ -40,20 +43,57 @@ def ask(
     streamed = prompt is None or prompt == "-"
     found = _stream(run, mode) if streamed else iter([make_prompt(prompt, mode, {})])
     backend = run.backend
-    attached = Composition() if base else composition(run.store)
+    head = run.store.head()
+    memories = [] if base else live(run.store, head)
+    ledger = run.store.ledger(head) if explain else None
+    attached = composed(memories)
     answered = errors = 0
     for batch in _batches(found, BATCH):
         bad = [item for item in batch if isinstance(item, BadLine)]
         prompts = [item for item in batch if not isinstance(item, BadLine)]
         for line in bad:
             run.out.error(line.error, line=line.line)
-        completions = answer(backend, attached, prompts, max_tokens) if prompts else []
-        for one, completion in zip(prompts, completions, strict=True):
-            record = {**one.fields, "prompt": one.text, "mode": one.mode, "completion": completion}
-            run.out.record("answer", record, completion.strip())
+        answers = answer(backend, attached, prompts, max_tokens) if prompts else []
+        reasons = why(backend, memories, ledger, answers) if ledger else [None] * len(answers)
+        for one, said, facts in zip(prompts, answers, reasons, strict=True):
+            record = {**one.fields, "prompt": one.text, "mode": one.mode, "completion": said.text}
+            if facts is not None:
+                record["facts"] = [_fired_record(fact) for fact in facts]
+            run.out.record("answer", record, "\n".join([said.text.strip(), *_reasons(facts)]))
         answered, errors = answered + len(prompts), errors + len(bad)
     run.out.summary({"answered": answered, "errors": errors})
     return PARTIAL_FAILURE if errors else 0
+
+
+def _fired_record(fired: "FiredFact") -> dict[str, Any]:
+    fact, told = fired.entry.fact, fired.entry.provenance
+    return {
+        "id": fact.id,
+        "token": fired.token,
+        "position": fired.position,
+        "strength": round(fired.strength, 4),
+        "said": fired.said,
+        "subject": fact.subject,
+        "relation": fact.relation,
+        "object": fact.object,
+        "source": told.source,
+        "session": told.session,
+        "line": told.line,
+        "time": told.time,
+    }
+
+
+def _reasons(facts: "Sequence[FiredFact] | None") -> list[str]:
+    """The indented lines beneath an answer; none where nobody asked why."""
+    if facts is None:
+        return []
+    if not facts:
+        return ["  no memory acted on this"]
+    return [
+        f"  {fired.entry.id}  {fired.entry.fact}{'' if fired.said else ' (not said)'}  "
+        f"{fired.strength:.2f} at {fired.token.strip()!r}  {provenance_text(fired.entry.provenance)}"
+        for fired in facts
+    ]
 
 
 def _stream(run: Run, mode: Any) -> Iterator["Prompt | BadLine"]:

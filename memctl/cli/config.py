@@ -1,13 +1,15 @@
 """`memctl config`: the settings in force, and where each came from."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from typer import Argument
+from typer import Argument, Option
 
 from memctl.cli.app import Run, add, add_callback
+from memctl.cli.options import LockWait
 from memctl.errors import UsageError
 from memctl.settings import Effective, checked, keys, user_config
 from memctl.store import atomic
@@ -38,17 +40,36 @@ def get(run: Run, key: Key) -> None:
     run.out.summary({"settings": 1})
 
 
-def change(run: Run, key: Key, value: Annotated[str, Argument(metavar="VALUE")]) -> None:
-    """Puts a value into your own settings file."""
+def change(
+    run: Run,
+    key: Key,
+    value: Annotated[str, Argument(metavar="VALUE")],
+    in_store: Annotated[bool, Option("--in-store", help="Into the store's memctl.toml, for this memory alone.")] = False,
+    lock_wait: LockWait = 0.0,
+) -> None:
+    """Puts a value into your own settings file, or into that of the store."""
     typed = checked(key, value, "the command line")
+    path = _into_store(run, key, typed, lock_wait) if in_store else _into_user_file(key, typed)
+    record = {"id": key, "value": typed, "source": str(path)}
+    run.out.record("setting", record, f"{key} = {_text(typed)}  ({path})")
+    run.out.summary({"result": "done"})
+
+
+def _into_store(run: Run, key: str, value: Any, lock_wait: float) -> Path:
+    if key == "store":
+        raise UsageError("a store does not say where it lies", "leave --in-store out")
+    with run.store.writer(wait=lock_wait, command="config set") as writer:
+        writer.configure(key, value)
+    return run.store.layout.config
+
+
+def _into_user_file(key: str, value: Any) -> Path:
     path = user_config()
     read(path)  # refuses a file that is no TOML before anything is changed
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     atomic.make_directory(path.parent)
-    atomic.replace(path, with_value(before, key, typed).encode())
-    record = {"id": key, "value": typed, "source": str(path)}
-    run.out.record("setting", record, f"{key} = {_text(typed)}  ({path})")
-    run.out.summary({"result": "done"})
+    atomic.replace(path, with_value(before, key, value).encode())
+    return path
 
 
 def _rows(effective: Effective) -> Iterator[dict[str, Any]]:

@@ -19,8 +19,11 @@ def gc(
     dry_run: DryRun = False,
 ) -> None:
     """Removes unreachable objects, and snapshots beyond a retention that you name."""
-    with run.store.writer(wait=lock_wait, command=run.command) as writer:
-        report = writer.gc(keep_last, keep_daily, keep_tag, dry_run)
+    if dry_run:
+        report = run.store.plan_gc(keep_last, keep_daily, keep_tag)
+    else:
+        with run.store.writer(wait=lock_wait, command=run.command) as writer:
+            report = writer.gc(keep_last, keep_daily, keep_tag)
     for id in report.snapshots:
         run.out.record("snapshot", {"id": id}, f"{'would remove' if dry_run else 'removed'} snapshot {id[:12]}")
     counts = f"{plural(len(report.snapshots), 'snapshot')}, {plural(len(report.objects), 'object')}"

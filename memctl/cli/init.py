@@ -2,7 +2,7 @@
 
 from memctl.cli.app import Run
 from memctl.cli.views import SHORT
-from memctl.settings import Settings
+from memctl.settings import NUMPY, Settings
 
 
 def init(run: Run) -> None:
@@ -29,4 +29,4 @@ def _name(settings: Settings) -> str:
     """The model's full name, under which every later command finds it, whatever folder that one runs in."""
     from memctl.models.source import find
 
-    return "numpy" if settings.backend == "numpy" else find(settings.model).name
+    return NUMPY if settings.backend == NUMPY else find(settings.model).name

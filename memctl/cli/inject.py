@@ -14,6 +14,7 @@ from memctl.errors import PARTIAL_FAILURE, UsageError
 from memctl.facts import Fact, Provenance, make_fact
 
 if TYPE_CHECKING:
+    from memctl.editing.preflight import Preflight
     from memctl.wake.memory import InjectReport, Outcome
 
 STYLES = {"written": "green", "superseded": "green", "present": "dim", "rejected": "red"}
@@ -60,7 +61,7 @@ def inject(
         strict=strict,
     )
     for outcome in report.outcomes:
-        _tell(run, outcome)
+        _tell(run, outcome, dry_run)
     return _sum_up(run, report, len(bad), dry_run)
 
 
@@ -89,7 +90,7 @@ def _read(fact: str | None) -> tuple[list[Found], list[BadLine]]:
     return told, [item for item in found if isinstance(item, BadLine)]
 
 
-def _tell(run: Run, outcome: "Outcome") -> None:
+def _tell(run: Run, outcome: "Outcome", dry_run: bool) -> None:
     fact = outcome.fact
     record: dict[str, Any] = {
         "id": fact.id,
@@ -101,6 +102,7 @@ def _tell(run: Run, outcome: "Outcome") -> None:
         "after": msgspec.to_builtins(outcome.after),
         "reason": outcome.reason,
         "replaced": outcome.replaced,
+        "preflight": msgspec.to_builtins(outcome.preflight),
     }
     parts = [f"{outcome.status:<10} {fact.id}  {fact}"]
     if outcome.before and outcome.after:
@@ -110,7 +112,20 @@ def _tell(run: Run, outcome: "Outcome") -> None:
         parts.append(f"replaces {outcome.replaced}")
     if outcome.reason:
         parts.append(outcome.reason)
-    run.out.record("fact", record, "  ".join(parts), STYLES[outcome.status])
+    text = "  ".join(parts)
+    if outcome.preflight and dry_run:
+        text += f"\n  pre-flight: {_preflight_text(outcome.preflight)}"
+    run.out.record("fact", record, text, STYLES[outcome.status])
+
+
+def _preflight_text(check: "Preflight") -> str:
+    parts = ["no finite value"]
+    if check.loss is not None and check.norm is not None:
+        parts = [f"loss {check.loss:.2f} nats a token", f"value at {check.norm:.0%} of its bound"]
+    if check.touched is not None:
+        parts.append(f"acts on {check.touched:.4%} of ordinary text")
+    met = ", ".join(f"{collision.subject} ({collision.strength:.2f})" for collision in check.collisions)
+    return "; ".join([*parts, f"collides with {met}" if met else "collides with nobody"])
 
 
 def _sum_up(run: Run, report: "InjectReport | None", errors: int, dry_run: bool) -> int:

@@ -9,7 +9,9 @@ from typer import Argument
 from memctl.cli.app import Run
 from memctl.cli.views import entry_record, snapshot_record
 from memctl.errors import UsageError
-from memctl.store.records import Snapshot
+from memctl.facts import LedgerEntry
+from memctl.store.records import DeltaRef, Snapshot
+from memctl.store.store import Store
 
 
 def show(
@@ -17,18 +19,58 @@ def show(
     id: Annotated[str, Argument(help="Id of a fact, or a revision: an id, HEAD~2, a tag, @{2d}.")] = "HEAD",
 ) -> None:
     """Shows one fact or one snapshot in full."""
+    head = run.store.head()
     try:
-        entry = run.store.ledger().by_prefix(id)
+        entry = run.store.ledger(head).by_prefix(id)
     except UsageError as no_fact:
         kind, record = "snapshot", _snapshot(_resolved(run, id, no_fact))
     else:
-        recalls = msgspec.to_builtins(entry.recalls)
-        delta = next((ref for ref in run.store.head().deltas if entry.id in ref.facts), None)
-        kind = "fact"
-        record = {**entry_record(entry), "recalls": recalls, "delta": msgspec.to_builtins(delta)}
-    text = "\n".join(f"{name:<14} {_plain(value)}" for name, value in record.items())
-    run.out.record(kind, record, text)
+        kind, record = "fact", _fact(run.store, head, entry)
+    lines = [f"{name:<14} {line}" for name, value in record.items() for line in _lines(value)]
+    run.out.record(kind, record, "\n".join(lines))
     run.out.summary({"shown": kind})
+
+
+def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
+    """The ledger entry, its memory, the memories near it, and the snapshots that hold it, newest first."""
+    holding = [past.id for past in store.log(head.id) if any(entry.id in ref.facts for ref in past.deltas)]
+    ref = next((ref for ref in head.deltas if entry.id in ref.facts), None)
+    delta, competing = (None, []) if ref is None else _memory(store, head, ref)
+    return {
+        **entry_record(entry),
+        "recalls": msgspec.to_builtins(entry.recalls),
+        "delta": delta,
+        "competing": competing,
+        "snapshots": holding,
+    }
+
+
+def _memory(store: Store, head: Snapshot, ref: DeltaRef) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from memctl.deltas import Delta
+    from memctl.editing.inspection import inspect
+
+    memories = {other.subject: Delta.from_bytes(store.read_object(other.object)) for other in head.deltas}
+    found = inspect(ref.subject, memories, head.base)
+    facts = {other.subject: list(other.facts) for other in head.deltas}
+    delta = {
+        **msgspec.to_builtins(ref),
+        "layer": found.layer,
+        "units": found.units,
+        "residual_norm": found.norm,
+        "reference": None if found.highest is None else {"highest": found.highest, "touched": found.touched},
+    }
+    competing = [
+        {
+            "subject": rival.subject,
+            "facts": facts[rival.subject],
+            "cosine": round(rival.cosine, 4),
+            "whitened": found.whitened,
+            "here": round(rival.here, 4),
+            "there": round(rival.there, 4),
+        }
+        for rival in found.rivals
+    ]
+    return delta, competing
 
 
 def _resolved(run: Run, id: str, no_fact: UsageError) -> Snapshot:
@@ -50,5 +92,16 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def _lines(value: Any) -> list[str]:
+    """A value as people read it: a line for each part of a list, name and value for each part of a record."""
+    if isinstance(value, list) and value:
+        return [line for part in value for line in _lines(part)]
+    if isinstance(value, dict) and value:
+        return ["  ".join(f"{name} {_plain(part)}" for name, part in value.items())]
+    return [_plain(value)]
+
+
 def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

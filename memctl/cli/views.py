@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from memctl.facts import LedgerEntry
+from memctl.facts import LedgerEntry, Provenance
 from memctl.store.records import Snapshot
 
 SHORT = 12
@@ -33,6 +33,12 @@ def entry_cells(entry: LedgerEntry) -> list[str]:
     last = entry.recalls[-1].recall if entry.recalls else None
     recall = recall_text(last.raw, last.chat) if last else ""
     return [entry.id, fact.subject, fact.relation, fact.object, entry.state, recall]
+
+
+def provenance_text(told: Provenance) -> str:
+    """Where a fact came from and when, such as `facts.ndjson line 3, 2025-01-31T12:00:00.000Z`."""
+    place = " ".join(part for part in (told.source, told.session, f"line {told.line}" if told.line else "") if part)
+    return ", ".join(part for part in (place, told.time) if part) or "nobody knows from where"
 
 
 def recall_text(raw: float, chat: float) -> str:

@@ -5,24 +5,42 @@ all live memories, and a function of their set.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from memctl.backends.protocol import Activations, Backend, Float
 from memctl.deltas import Columns, Delta
-from memctl.editing.selectors import fit_selector
+from memctl.editing.first_guess import first_guess
+from memctl.editing.selectors import TOUCHED, activation, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
-from memctl.editing.statistics import covariance, statistics
+from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
-from memctl.editing.values import Subject, find_values
-from memctl.errors import UsageError
+from memctl.editing.values import Subject, find_value
+from memctl.errors import EditFailed, NonFinite, UsageError
 from memctl.facts import Cue
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
-SUBJECTS_AT_ONCE = 1
-"""Subjects whose values share a batch. One: then a fact told in a batch has the very bytes of one told alone, for the shape
-of a batch decides how a kernel rounds, and sixty steps of Adam carry a last bit far."""
+_NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
+"""What a search for the subject or the object in a rendered text and its tokens ends in where they are not there: a chat
+template may rewrite what it is given, and a tokenizer drop it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A subject's trace, and how well the search went.
+
+    Attributes:
+        loss: Mean negative log-likelihood (nats a token) of the targets in the search's last step.
+        norm: Length of the value relative to its bound: 1 is at the bound.
+        touched: Share of the reference tokens on which a unit's activation is at least TOUCHED; None for plain edits.
+    """
+
+    trace: Trace
+    loss: float
+    norm: float
+    touched: float | None
 
 
 def edited_layer(backend: Backend, settings: EditSettings) -> int:
@@ -38,26 +56,62 @@ def edited_layer(backend: Backend, settings: EditSettings) -> int:
     return layer
 
 
-def find_traces(backend: Backend, subjects: Sequence[Subject], settings: EditSettings, progress: Progress) -> list[Trace]:
-    """Keys, values and units of subjects, each as if it were alone."""
+def find_traces(
+    backend: Backend,
+    subjects: Sequence[Subject],
+    settings: EditSettings,
+    progress: Progress,
+    searched: dict[Subject, Found] | None = None,
+) -> list[Found]:
+    """Keys, values and units of subjects.
+
+    One subject at a time: the shape of a batch decides how a kernel rounds, and Adam carries a last bit far. So a fact told in
+    a batch has the very bytes of one told alone.
+
+    Args:
+        searched: What earlier calls with these settings have found, which is not searched again; the new ones are added.
+
+    Raises:
+        EditFailed: Some subjects have none; all others are in `searched` by then.
+    """
+    searched = {} if searched is None else searched
+    failed: dict[str, str] = {}
     layer = edited_layer(backend, settings)
-    stats = statistics(backend, layer, progress)
-    traces: list[Trace] = []
-    for begin in range(0, len(subjects), SUBJECTS_AT_ONCE):
-        part = subjects[begin : begin + SUBJECTS_AT_ONCE]
-        progress("finding values", begin, len(subjects))
-        values = find_values(backend, layer, part, float(stats.output_norm[0]), settings)
-        for subject, value in zip(part, values, strict=True):
-            seen, modes = _at_subject(backend, layer, subject.name, value.cues)
-            gate = up = np.empty((0, backend.shape.hidden), np.float32)
-            key = _by_mode(seen.keys, modes)
-            if settings.units:
-                selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
-                gate, up = selector.gate[None], selector.up[None]
-                key = _by_mode(seen.inputs, modes)
-            traces.append(Trace(subject.name, layer, key, value.residual[:, None], gate, up))
-    progress("finding values", len(subjects), len(subjects))
-    return traces
+    if fresh := [subject for subject in subjects if subject not in searched]:
+        stats = statistics(backend, layer, progress)
+        guess = first_guess(backend, layer, float(stats.output_norm[0]), progress)
+    for done, subject in enumerate(fresh):
+        progress("finding values", done, len(fresh))
+        try:
+            searched[subject] = _found(backend, layer, subject, stats, guess, settings)
+        except NonFinite as error:
+            failed[subject.name] = error.message
+        except _NOT_IN_TOKENS as error:
+            reason = f"its text is not found again in what the model reads ({type(error).__name__}: {error})"
+            failed[subject.name] = reason
+    progress("finding values", len(fresh), len(fresh))
+    if failed:
+        raise EditFailed(failed)
+    return [searched[subject] for subject in subjects]
+
+
+def _found(backend: Backend, layer: int, subject: Subject, stats: Statistics, guess: Float, settings: EditSettings) -> Found:
+    """The trace of one subject; raises `NonFinite`, or one of `_NOT_IN_TOKENS`."""
+    output_norm = float(stats.output_norm[0])
+    value = find_value(backend, layer, subject, guess, output_norm, settings)
+    seen, modes = _at_subject(backend, layer, subject.name, value.cues)
+    gate = up = np.empty((0, backend.shape.hidden), np.float32)
+    key, touched = _by_mode(seen.keys, modes), None
+    if settings.units:
+        selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
+        gate, up = selector.gate[None], selector.up[None]
+        key = _by_mode(seen.inputs, modes)
+        acting = activation(backend.activation, gate, up, stats.reference)
+        touched = float((acting >= TOUCHED).any(axis=1).mean())
+    if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
+        raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
+    norm = float(np.linalg.norm(value.residual)) / (settings.norm_bound * output_norm)
+    return Found(Trace(subject.name, layer, key, value.residual[:, None], gate, up), value.loss, norm, touched)
 
 
 def solve(backend: Backend, traces: Sequence[Trace], settings: EditSettings, progress: Progress) -> list[Delta]:

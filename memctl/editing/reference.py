@@ -3,19 +3,25 @@
 The bundled model's ships with the package. That of other models is sampled once and cached under their fingerprint.
 """
 
+import zlib
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from memctl.backends.protocol import Backend, Tokens
 from memctl.editing.subjects import contexts, invented
-from memctl.models.cache import cache_dir
+from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
 REFERENCE_TOKENS = 100_000
 SEQUENCE_TOKENS = 96
 SEED = 20261
+
+_UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, BadZipFile, zlib.error)
+"""What numpy and zipfile raise for an archive that is missing, empty, cut short, or has a wrong byte somewhere."""
 
 
 def enough(count: int, backend: Backend) -> int:
@@ -28,9 +34,10 @@ def reference(backend: Backend, progress: Progress) -> list[Tokens]:
     name = f"reference-{backend.fingerprint[:16]}.npz"
     shipped = Path(str(files("memctl.data") / name))
     cached = cache_dir() / "statistics" / name
-    for path in (shipped, cached):
-        if path.exists():
-            return load(path)
+    if shipped.exists():
+        return load(shipped)
+    with suppress(*_UNREADABLE):
+        return load(cached)
     texts = sample(backend, backend.reference_tokens, progress)
     save(cached, texts)
     return texts
@@ -62,16 +69,14 @@ def openings(backend: Backend) -> list[Tokens]:
 
 def save(path: Path, texts: list[Tokens]) -> None:
     """Writes token ids as one flat array and the sequences' lengths."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     flat = np.concatenate([np.array(text) for text in texts])
     kind = np.uint16 if flat.max() < 2**16 else np.uint32
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, tokens=flat.astype(kind), lengths=np.array([len(text) for text in texts]))
-    partial.replace(path)
+    with replacing(path) as partial:
+        np.savez_compressed(partial, tokens=flat.astype(kind), lengths=np.array([len(text) for text in texts]))
 
 
 def load(path: Path) -> list[Tokens]:
-    """Reads what `save` wrote."""
+    """Reads what `save` wrote; raises one of `_UNREADABLE` where the file is not that."""
     with np.load(path) as stored:
         ends = np.cumsum(stored["lengths"])
         return [tuple(part.tolist()) for part in np.split(stored["tokens"], ends[:-1])]

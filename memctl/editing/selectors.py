@@ -32,6 +32,10 @@ HIGH_SCALE = 100.0
 """The others' excess is summed, not averaged: few of thousands exceed, and each of them counts."""
 
 
+TOUCHED = 0.1
+"""Activation from which a unit counts as acting on a token of ordinary text (1 at its subject)."""
+
+
 @dataclass(frozen=True)
 class Selector:
     """A unit without its output: gate and up are (d,); `own` (n, d) are the subject's inputs it was fitted to."""

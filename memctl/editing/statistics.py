@@ -7,17 +7,18 @@ MEMIT needs the second moment of the keys. All of it comes from the pristine bas
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from memctl.backends.protocol import Backend, Float, Tokens
 from memctl.editing.reference import enough, reference
 from memctl.editing.subjects import contexts, in_contexts, invented, look_alikes, seeded
 from memctl.facts import Mode
-from memctl.models.cache import cache_dir
+from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
 FORMAT = 2
@@ -68,7 +69,7 @@ def all_contexts() -> list[tuple[Mode, str]]:
 
 def statistics(backend: Backend, layer: int, progress: Progress) -> Statistics:
     """The statistics of a layer, from the cache or measured now (about a minute for a 135M model on two cores)."""
-    path = _path(backend, layer, "inputs")
+    path = _path(backend.fingerprint, layer, "inputs")
     try:
         stored = load_file(path)
         return Statistics(**(stored | {"reference": stored["reference"].astype(np.float32)}))
@@ -81,7 +82,7 @@ def statistics(backend: Backend, layer: int, progress: Progress) -> Statistics:
 
 def covariance(backend: Backend, layer: int, progress: Progress) -> NDArray[np.float64]:
     """(m, m) `C = E[kkᵀ]` over reference text, accumulated in float64; only plain MEMIT asks for it."""
-    path = _path(backend, layer, "keys")
+    path = _path(backend.fingerprint, layer, "keys")
     try:
         return np.asarray(load_file(path)["covariance"], np.float64)
     except (FileNotFoundError, SafetensorError, KeyError):
@@ -195,12 +196,29 @@ def _all_but_first(texts: list[Tokens]) -> list[range]:
     return [range(1, len(text)) for text in texts]
 
 
-def _path(backend: Backend, layer: int, what: str) -> Path:
-    return cache_dir() / "statistics" / f"{backend.fingerprint[:16]}-{layer}-{what}-v{FORMAT}.safetensors"
+def cached_moment(fingerprint: str, layer: int, what: Literal["inputs", "keys"]) -> NDArray[np.float64] | None:
+    """(w, w) second moment of a layer's MLP inputs or of its `down_proj` inputs; None where it was never measured."""
+    return _cached(fingerprint, layer, what, "moment" if what == "inputs" else "covariance")
+
+
+def cached_reference(fingerprint: str, layer: int) -> NDArray[np.float16] | None:
+    """(T, d) MLP inputs on reference text as they are on disk; None where they were never measured."""
+    return _cached(fingerprint, layer, "inputs", "reference")
+
+
+def _cached(fingerprint: str, layer: int, what: str, tensor: str) -> NDArray[Any] | None:
+    try:
+        with safe_open(_path(fingerprint, layer, what), framework="numpy") as stored:
+            found: NDArray[Any] = stored.get_tensor(tensor)
+            return found
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def _path(fingerprint: str, layer: int, what: str) -> Path:
+    return cache_dir() / "statistics" / f"{fingerprint[:16]}-{layer}-{what}-v{FORMAT}.safetensors"
 
 
 def _keep(path: Path, tensors: dict[str, NDArray[np.generic]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, partial)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from memctl.backends.protocol import Backend, Float, Tokens
 from memctl.deltas import Composition
 from memctl.editing.selectors import activation
-from memctl.models.cache import cache_dir
+from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
 WINDOW = 256
@@ -99,8 +99,6 @@ def _inputs(backend: Backend, layer: int, windows: list[Tokens], progress: Progr
         found.append(backend.activations(part, layer, [range(len(window)) for window in part]).inputs)
         progress("measuring held-out text", min(k + 16, len(windows)), len(windows))
     inputs = np.concatenate(found)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({"inputs": inputs.astype(np.float16)}, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        save_file({"inputs": inputs.astype(np.float16)}, partial)
     return inputs.astype(np.float16).astype(np.float32)

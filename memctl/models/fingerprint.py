@@ -7,7 +7,7 @@ the result is kept in the cache and is good as long as no file's size or time ha
 
 import hashlib
 import math
-import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import msgspec
 import orjson
 
 from memctl.errors import ModelUnavailable
-from memctl.models.cache import cache_dir
+from memctl.models.cache import cache_dir, replacing
 from memctl.models.tensor_file import ITEM_SIZE, TensorInfo, read_header
 
 CHUNK = 1 << 22
@@ -195,11 +195,5 @@ def _kept(folder: Path) -> Hashes | None:
 
 
 def _keep(folder: Path, hashes: Hashes) -> None:
-    path = _kept_path(folder)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(msgspec.json.encode(hashes))
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # no cache, no speed; the fingerprint is right all the same
+    with suppress(OSError), replacing(_kept_path(folder)) as partial:  # no cache, no speed; it is right all the same
+        partial.write_bytes(msgspec.json.encode(hashes))

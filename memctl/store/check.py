@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from memctl.errors import MemctlError
+from memctl.errors import MemctlError, UnknownFormat
 from memctl.store import collect
 from memctl.store.encoding import sha256
 from memctl.store.journal import Journal
@@ -36,7 +36,7 @@ class VerifyReport(msgspec.Struct, frozen=True):
 
     Attributes:
         findings: Damage that is there now, sorted by path.
-        notes: Harmless remains of interrupted writes.
+        notes: What is not as it was left, and does no harm.
         repaired: Relative paths of what was repaired.
         last_good: Id of the newest snapshot that is intact with all its objects; empty when there is none.
         objects: How many objects were hashed.
@@ -83,8 +83,8 @@ class Check:
     def _find(self, path: Path, kind: str, message: str, *, repairable: bool = False) -> None:
         self.findings.add(Finding(self.layout.name(path), kind, message, repairable))
 
-    def _note(self, path: Path, kind: str, message: str) -> None:
-        self.notes.add(Finding(self.layout.name(path), kind, message))
+    def _note(self, path: Path, kind: str, message: str, *, repairable: bool = False) -> None:
+        self.notes.add(Finding(self.layout.name(path), kind, message, repairable))
 
     @contextmanager
     def _finding(self, path: Path, kind: str, *, repairable: bool = False) -> Iterator[None]:
@@ -97,16 +97,18 @@ class Check:
     def _config(self) -> BaseRef | None:
         path = self.layout.config
         try:
+            base = self.layout.read_config()[0]
+        except UnknownFormat:  # what cannot be read here need not be damaged: it ends the check
+            raise
+        except MemctlError as error:
+            self._find(path, "config", error.message)
+            return None
+        try:
             self.layout.read_sealed(path)
         except MemctlError as error:
-            base = None
-            with self._finding(path, "config"):
-                base = self.layout.read_config()[0]
-                edited = "edited by hand, or damaged: read it through, then `memctl verify --repair` accepts it"
-                self._find(path, "config", f"{error.message}: {edited}", repairable=True)
-            return base
-        # a sealed file of an unknown format is no damage, and an error that ends the check
-        return self.layout.read_config()[0]
+            edited = "edited by hand, or damaged: read it through, then `memctl verify --repair` accepts it"
+            self._find(path, "config", f"{error.message}: {edited}", repairable=True)
+        return base
 
     def _manifests(self) -> dict[str, Snapshot]:
         found = {}
@@ -139,7 +141,7 @@ class Check:
     def _mode(self, path: Path) -> None:
         with suppress(FileNotFoundError):
             if path.stat().st_mode & 0o222:
-                self._find(path, "mode", "it can be written to", repairable=True)
+                self._note(path, "mode", "it can be written to; `memctl verify --repair` takes that away", repairable=True)
 
     def _reached(self, manifests: dict[str, Snapshot]) -> list[Snapshot]:
         """What HEAD and the tags lead to; everything there is, where the way is damaged."""

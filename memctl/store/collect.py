@@ -43,7 +43,7 @@ class GcReport(msgspec.Struct, frozen=True):
 
 
 def collect(layout: Layout, retention: Retention, *, in_use: frozenset[str], dry_run: bool) -> GcReport:
-    """Removes snapshots beyond the retention, and what nothing reaches. Needs the store's lock.
+    """Removes snapshots beyond the retention, and what nothing reaches. Needs the store's lock, unless for a dry run.
 
     Args:
         layout: The store.
@@ -71,7 +71,7 @@ def collect(layout: Layout, retention: Retention, *, in_use: frozenset[str], dry
         objects=tuple(path.name.partition(".")[0] for path in objects),
         tags=tuple(sorted(tags.keys() - kept_tags.keys())),
         temporaries=tuple(layout.name(path) for path in left),
-        bytes=sum(path.stat().st_size for path in (*snapshots, *objects, *left)),
+        bytes=sum(map(_size, (*snapshots, *objects, *left))),
         dry_run=dry_run,
     )
     if dry_run:
@@ -91,6 +91,14 @@ def temporaries(layout: Layout) -> list[Path]:
     """What cut-short writes have left, but for the journal, which has its own lock. Needs the store's lock."""
     folders = (layout.root, layout.snapshots, *sorted(layout.objects.glob("*")))
     return [path for folder in folders for path in sorted(folder.glob(f".*{atomic.TEMPORARY}"))]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 once it is gone, as a running write's temporary is at any moment."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _kept(history: list[Snapshot], retention: Retention, tags: dict[str, str]) -> set[str]:

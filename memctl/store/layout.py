@@ -163,10 +163,13 @@ class Layout:
         """
         try:
             config = tomllib.loads(self.text(self.config, self.read(self.config)))
-            version, features, base = config["format"], config["features"], config["base"]
-            if type(version) is not int or not isinstance(features, list):
-                raise damaged("memctl.toml", "`format` is no number or `features` no list")
-            require_format(version, "memctl.toml")
+            version = config["format"]
+            if type(version) is not int:
+                raise damaged("memctl.toml", "`format` is no number")
+            require_format(version, "memctl.toml")  # before what another version may keep elsewhere
+            features, base = config["features"], config["base"]
+            if not isinstance(features, list):
+                raise damaged("memctl.toml", "`features` is no list")
             if features:
                 names = ", ".join(map(str, features))
                 raise UnknownFormat(f"the store uses features unknown here: {names}", "install a newer memctl")

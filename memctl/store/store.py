@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from memctl.errors import UsageError
-from memctl.store import atomic, revisions
+from memctl.store import atomic, collect, revisions
 from memctl.store.diff import Diff, diff
 from memctl.store.encoding import FORMAT, encode, sha256
 from memctl.store.journal import Journal
@@ -98,6 +98,11 @@ class Store:
     def tags(self) -> dict[str, str]:
         """Tag names and the ids of their snapshots, sorted by name."""
         return self.layout.read_tags()
+
+    def plan_gc(self, keep_last: int | None = None, keep_daily: int | None = None, keep_tag: bool = True) -> collect.GcReport:
+        """What `Writer.gc` would remove; takes no lock, and so counts what a running write has not committed yet."""
+        retention = collect.Retention(keep_last, keep_daily, keep_tag)
+        return self.layout.undisturbed(lambda: collect.collect(self.layout, retention, in_use=frozenset(), dry_run=True))
 
     def writer(self, wait: float = 0.0, command: str = "") -> AbstractContextManager[Writer]:
         """Takes the lock for a block, waiting for it up to `wait` seconds; commits record the `command`.

@@ -1,8 +1,8 @@
 """Finds damage anywhere in a memory directory, names it, and repairs what can be rebuilt.
 
-A *finding* is damage. A *note* is what an interrupted write leaves behind and the store works with: a
-temporary, an object or snapshot that nothing reaches, a ledger.json that is a snapshot behind, a torn journal
-line.
+A *finding* is damage. A *note* is what the store works with all the same: what an interrupted write leaves behind (a
+temporary, an object or snapshot that nothing reaches, a ledger.json that is a snapshot behind, a torn journal line), or
+a file that could be written to, as a copy or a backup makes them.
 """
 
 from pathlib import Path
@@ -33,6 +33,7 @@ def verify(store_path: Path | str, *, repair: bool = False) -> VerifyReport:
 
     Raises:
         StoreNotFound: There is no store.
+        UnknownFormat: A newer memctl wrote it.
         StoreLocked: The lock is needed, and another process has it.
     """
     layout = Layout(Path(store_path).absolute())
@@ -58,7 +59,8 @@ def _undisturbed(layout: Layout) -> VerifyReport:
 def _repair(layout: Layout, check: Check) -> tuple[str, ...]:
     """Rebuilds what a check found to be repairable and removes temporaries; returns the relative paths."""
     repaired = []
-    for finding in check.report().findings:
+    report = check.report()
+    for finding in (*report.findings, *report.notes):
         path = layout.root / finding.path
         if not finding.repairable:
             continue

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from memctl.errors import DamagedStore, MemctlError, UsageError
 from memctl.store import atomic, collect, revisions
 from memctl.store.encoding import encode, sha256
-from memctl.store.layout import Layout, sealed_pairs
+from memctl.store.layout import Layout, sealed, sealed_pairs
 from memctl.store.lock import hold, now
 from memctl.store.records import (
     BaseRef,
@@ -22,6 +23,7 @@ from memctl.store.records import (
     contradictions,
     make_snapshot,
 )
+from memctl.toml_files import with_value
 
 _SUFFIX = re.compile(r"\.[a-z0-9]+")
 
@@ -153,16 +155,26 @@ class Writer:
         del tags[name]
         atomic.replace(self._layout.tags, sealed_pairs(tags))
 
+    def configure(self, key: str, value: Any) -> None:
+        """Puts a setting into `memctl.toml`; everything else in the file stays as it is.
+
+        Raises:
+            UsageError: The file is laid out in a way that cannot be changed in place.
+            DamagedStore: Somebody edited the file, and `verify --repair` has not accepted that yet.
+        """
+        lines = self._layout.read_sealed(self._layout.config)
+        changed = with_value("".join(f"{line}\n" for line in lines), f"settings.{key}", value)
+        atomic.replace(self._layout.config, sealed(changed.splitlines()))
+
     def gc(
         self,
         keep_last: int | None = None,
         keep_daily: int | None = None,
         keep_tag: bool = True,
-        dry_run: bool = False,
     ) -> collect.GcReport:
         """Removes what nothing reaches; see `collect.collect`."""
         retention = collect.Retention(keep_last, keep_daily, keep_tag)
-        return collect.collect(self._layout, retention, in_use=frozenset(self._put), dry_run=dry_run)
+        return collect.collect(self._layout, retention, in_use=frozenset(self._put), dry_run=False)
 
     def _advance(
         self,

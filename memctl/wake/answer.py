@@ -1,11 +1,12 @@
 """Answers to prompts, in batches, with the memory attached or without."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from memctl.backends.protocol import Backend
+from memctl.backends.protocol import Backend, Tokens
 from memctl.deltas import Composition
 from memctl.errors import UsageError
 from memctl.facts import Mode
@@ -51,8 +52,17 @@ def make_prompt(text: object, mode: object, fields: dict[str, Any]) -> Prompt:
     return Prompt(text, mode, fields)
 
 
-def answer(backend: Backend, composition: Composition, prompts: Sequence[Prompt], max_tokens: int) -> list[str]:
+@dataclass(frozen=True)
+class Answer:
+    """What the model said, and the tokens of the prompt and of the answer together."""
+
+    text: str
+    tokens: Tokens
+
+
+def answer(backend: Backend, composition: Composition, prompts: Sequence[Prompt], max_tokens: int) -> list[Answer]:
     """Greedy completions of the prompts, in order, without what ends a turn."""
-    tokens = [backend.encode(prompt.text, prompt.mode).tokens for prompt in prompts]
+    asked = [backend.encode(prompt.text, prompt.mode).tokens for prompt in prompts]
     with backend.attached(composition):
-        return [backend.decode(found) for found in backend.generate(tokens, max_tokens)]
+        said = backend.generate(asked, max_tokens)
+    return [Answer(backend.decode(reply), prompt + reply) for prompt, reply in zip(asked, said, strict=True)]

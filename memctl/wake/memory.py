@@ -6,6 +6,7 @@ changed. What is composed follows from the set of live facts alone.
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,12 +16,14 @@ import msgspec
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition, Delta, compose
 from memctl.editing.cues import relation_of
-from memctl.editing.edit import find_traces, solve, trace_of
+from memctl.editing.edit import Found, edited_layer, find_traces, solve, trace_of
 from memctl.editing.fold import weight_hashes
+from memctl.editing.preflight import Preflight, preflight
 from memctl.editing.relations import relation_key
 from memctl.editing.solve import Trace
+from memctl.editing.statistics import covariance
 from memctl.editing.values import Subject
-from memctl.errors import GateRefused
+from memctl.errors import EditFailed, GateRefused
 from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import Fact, LedgerEntry, Provenance, Recall, RecallRecord
@@ -51,6 +54,7 @@ class Outcome:
             `rejected`: not written, for the reason given.
         before, after: Recall without and with the new fact; None where nothing was measured.
         replaced: Id of the fact that this one superseded.
+        preflight: What was known of its subject's memory before it was written; None where none was made.
     """
 
     fact: Fact
@@ -59,6 +63,7 @@ class Outcome:
     after: FactRecall | None = None
     reason: str = ""
     replaced: str = ""
+    preflight: Preflight | None = None
 
 
 @dataclass(frozen=True)
@@ -82,21 +87,33 @@ class ForgetReport:
 
 @dataclass
 class _Draft:
-    """A state of the memory that is not committed yet."""
+    """A state of the memory that is not committed yet, and what was found for the subjects that are not as they were."""
 
     ledger: Ledger
     refs: list[DeltaRef] = field(default_factory=list)
     deltas: list[Delta] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+    found: dict[str, Found] = field(default_factory=dict)
 
     @property
     def composition(self) -> Composition:
         return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True))
 
 
-def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
+def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
     """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
     refs = (snapshot or store.head()).deltas
-    return compose((Delta.from_bytes(store.read_object(ref.object)), ref.scale) for ref in refs)
+    return [(ref, Delta.from_bytes(store.read_object(ref.object))) for ref in refs]
+
+
+def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
+    """Deltas with the scales of their references."""
+    return compose((delta, ref.scale) for ref, delta in memories)
+
+
+def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
+    """What a snapshot (HEAD if none is given) attaches to the base."""
+    return composed(live(store, snapshot))
 
 
 def inject(
@@ -115,20 +132,22 @@ def inject(
 
     Args:
         wait: Seconds to wait for another writer.
-        force: Write also what the base model says by itself or could not be read back, and beyond the drift budget.
+        force: Write also what the base model says by itself, what pre-flight refuses or could not be read back, and beyond
+            the drift budget.
         strict: Write nothing if any fact is rejected.
 
     Raises:
         GateRefused: The drift would exceed its budget; nothing was changed.
+        EditFailed: Settings have changed, and a subject that was told before has no edit under the new ones.
         StoreLocked: Another writer holds the store.
     """
     started = time.monotonic()
-    with store.writer(wait, "inject") as writer:
-        old = store.ledger()
+    with _writer(store, wait, "inject", dry_run) as writer:
+        head = store.head()
+        old = store.ledger(head)
         outcomes = _sorted_out(told, old)
-        new = [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]
-        if new:
-            with backend.attached(composition(store)):
+        if new := _to_write(outcomes):
+            with backend.attached(composition(store, head)):
                 before = recall(backend, [told[k].fact for k in new], progress, "asking before")
             for k, found in zip(new, before, strict=True):
                 outcomes[k] = _with(outcomes[k], before=found)
@@ -137,8 +156,17 @@ def inject(
         drift = 0.0
         snapshot = None
         draft = None
-        while new := [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]:
-            draft = _draft(store, backend, settings.edit, _ledger_with(old, told, outcomes, new), progress)
+        searched: dict[Subject, Found] = {}
+        while new := _to_write(outcomes):
+            ledger = _ledger_with(old, told, outcomes, new)
+            try:
+                draft = _draft(store, head, backend, settings.edit, ledger, progress, searched)
+            except EditFailed as error:
+                if not _reject_failed(outcomes, new, error):
+                    raise
+                continue
+            if _check(backend, settings.edit, draft, outcomes, new, force, progress):
+                continue
             with backend.attached(draft.composition):
                 after = recall(backend, [told[k].fact for k in new], progress, "asking after")
             for k, found in zip(new, after, strict=True):
@@ -159,7 +187,7 @@ def inject(
                     f"{settings.drift_budget:.2%}; nothing was changed",
                     "tell fewer facts at once, raise drift_budget, or use --force",
                 )
-            if not dry_run:
+            if writer is not None:
                 snapshot = _commit(writer, backend, draft, outcomes, new, measured)
     return InjectReport(tuple(outcomes), snapshot, drift, time.monotonic() - started)
 
@@ -178,18 +206,20 @@ def forget(
 
     Raises:
         UsageError: An id names no fact, or several.
+        EditFailed: A subject that keeps some of its facts has no edit for them.
         StoreLocked: Another writer holds the store.
     """
-    with store.writer(wait, "forget") as writer:
-        old = store.ledger()
+    with _writer(store, wait, "forget", dry_run) as writer:
+        head = store.head()
+        old = store.ledger(head)
         entries = dict(old.entries)
         named = {entry.id: entry for entry in map(old.by_prefix, ids)}
         gone = [entry for entry in named.values() if entry.state != "forgotten"]
         for entry in gone:
             entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
         snapshot = None
-        if gone and not dry_run:
-            draft = _draft(store, backend, settings.edit, Ledger(entries), progress)
+        if gone and writer is not None:
+            draft = _draft(store, head, backend, settings.edit, Ledger(entries), progress, {})
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = _put(writer, backend, draft, drift, f"forget {_named([entry.fact for entry in gone])}")
         still = [
@@ -212,6 +242,11 @@ def verify_deep(store: Store, backend: Backend) -> list[Finding]:
         if composed.get(name) != head.weights.get(name):
             found.append(Finding(f"snapshots/{head.id}.json", "weights", f"{name} is not what was committed"))
     return found
+
+
+def _writer(store: Store, wait: float, command: str, dry_run: bool) -> AbstractContextManager[Writer | None]:
+    """The store's lock; a dry run only reads, and takes none."""
+    return nullcontext() if dry_run else store.writer(wait, command)
 
 
 _NOTHING = FactRecall(0.0, 0.0, 0.0, 0.0)
@@ -237,12 +272,24 @@ def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
         older = next((other for other in live.values() if _contradicts(fact, other)), None)
         if any(_contradicts(fact, other) for other in later):
             outcomes.append(Outcome(fact, "rejected", reason="a later line says otherwise"))
-        elif fact.id in live or fact.id in {outcome.fact.id for outcome in outcomes if outcome.status != "rejected"}:
-            outcomes.append(Outcome(fact, "present"))
+        elif first := live.get(fact.id) or _told_before(fact, outcomes):
+            outcomes.append(Outcome(fact, "present", reason=_kept_wording(fact, first)))
         else:
             status: Status = "superseded" if older else "written"
             outcomes.append(Outcome(fact, status, replaced=older.id if older else ""))
     return outcomes
+
+
+def _told_before(fact: Fact, outcomes: Sequence[Outcome]) -> Fact | None:
+    """The same fact as an earlier line told it."""
+    return next((one.fact for one in outcomes if one.fact.id == fact.id and one.status != "rejected"), None)
+
+
+def _kept_wording(fact: Fact, first: Fact) -> str:
+    """Why a fact that is told again stays as it is, where its own prompt or questions are other ones now."""
+    if (fact.completion_prompt, fact.questions) == (first.completion_prompt, first.questions):
+        return ""
+    return f"keeps its first wording; to change it: memctl forget {fact.id}, then tell it anew"
 
 
 def _contradicts(fact: Fact, other: Fact) -> bool:
@@ -253,6 +300,19 @@ def _contradicts(fact: Fact, other: Fact) -> bool:
         and relation_key(fact.relation) == relation_key(other.relation)
         and not relation_of(fact).many
     )
+
+
+def _to_write(outcomes: Sequence[Outcome]) -> list[int]:
+    return [k for k, outcome in enumerate(outcomes) if outcome.status in ("written", "superseded")]
+
+
+def _reject_failed(outcomes: list[Outcome], new: Sequence[int], error: EditFailed) -> bool:
+    """Rejects the new facts of subjects that have no edit; whether there are any."""
+    failed = [k for k in new if outcomes[k].fact.subject in error.reasons]
+    for k in failed:
+        reason = f"no edit could be made: {error.reasons[outcomes[k].fact.subject]}"
+        outcomes[k] = _with(outcomes[k], status="rejected", reason=reason)
+    return bool(failed)
 
 
 def _reject_known(backend: Backend, outcomes: list[Outcome], new: Sequence[int], progress: Progress) -> None:
@@ -270,6 +330,29 @@ def _says(found: FactRecall | None) -> bool:
     return found is not None and found.raw == 1 and max(found.chat, found.chat_new) > 0
 
 
+def _check(
+    backend: Backend,
+    settings: EditSettings,
+    draft: _Draft,
+    outcomes: list[Outcome],
+    new: Sequence[int],
+    force: bool,
+    progress: Progress,
+) -> bool:
+    """Adds the pre-flight of each new fact's subject to its outcome, and rejects what it refuses; whether it did."""
+    told = list(dict.fromkeys(outcomes[k].fact.subject for k in new))
+    stored = [trace for trace in draft.traces if trace.subject not in told]
+    moment = None if settings.units else covariance(backend, edited_layer(backend, settings), progress)
+    checks = preflight([draft.found[name] for name in told], stored, backend.activation, moment)
+    by_subject = {check.subject: check for check in checks}
+    for k in new:
+        check = by_subject[outcomes[k].fact.subject]
+        outcomes[k] = _with(outcomes[k], preflight=check)
+        if check.refused and not force:
+            outcomes[k] = _with(outcomes[k], status="rejected", reason=f"{check.refused} (--force writes it)")
+    return any(outcomes[k].status == "rejected" for k in new)
+
+
 def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcome], new: Sequence[int]) -> Ledger:
     entries = dict(ledger.entries)
     now = _now()
@@ -284,19 +367,33 @@ def _ledger_with(ledger: Ledger, told: Sequence[Told], outcomes: Sequence[Outcom
     return Ledger(entries)
 
 
-def _draft(store: Store, backend: Backend, settings: EditSettings, ledger: Ledger, progress: Progress) -> _Draft:
-    """Composes the live facts of a ledger; only subjects whose facts or settings changed are optimised."""
+def _draft(
+    store: Store,
+    head: Snapshot,
+    backend: Backend,
+    settings: EditSettings,
+    ledger: Ledger,
+    progress: Progress,
+    searched: dict[Subject, Found],
+) -> _Draft:
+    """Composes the live facts of a ledger; only subjects whose facts or settings changed since `head` are optimised.
+
+    Args:
+        searched: What earlier drafts of the same command have found; what is found now is added.
+    """
     mark = edit_hash(settings)
     kept: dict[str, tuple[DeltaRef, Trace]] = {}
     subjects = _subjects(ledger)
-    for ref in store.head().deltas:
+    for ref in head.deltas:
         wanted = subjects.get(ref.subject)
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
             kept[ref.subject] = (ref, trace_of(ref.subject, Delta.from_bytes(store.read_object(ref.object))))
     fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
-    traces = [trace for _, trace in kept.values()] + find_traces(backend, fresh, settings, progress)
+    searches = find_traces(backend, fresh, settings, progress, searched)
+    found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}
+    traces = [trace for _, trace in kept.values()] + [one.trace for one in found.values()]
     traces.sort(key=lambda trace: trace.subject)
-    draft = _Draft(ledger)
+    draft = _Draft(ledger, traces=traces, found=found)
     for trace, delta in zip(traces, solve(backend, traces, settings, progress), strict=True):
         scale = kept[trace.subject][0].scale if trace.subject in kept else 1.0
         facts = tuple(fact.id for fact in subjects[trace.subject].facts)

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from memctl.facts import LedgerEntry, make_fact
+import numpy as np
+
+from memctl.deltas import Columns, Delta, Edit
+from memctl.facts import LedgerEntry, Provenance, make_fact
 from memctl.store.records import BaseRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
 
@@ -34,7 +37,8 @@ Cli = Callable[..., Ran]
 
 def remember(store: Store, *facts: tuple[str, str, str]) -> Snapshot:
     """Commits exactly these facts as the store's state, with a made-up edit for each subject."""
-    entries = [LedgerEntry(id=fact.id, fact=fact) for fact in (make_fact(*parts) for parts in facts)]
+    told = [make_fact(*parts) for parts in facts]
+    entries = [LedgerEntry(fact.id, fact, Provenance("notes.ndjson", line=k)) for k, fact in enumerate(told, 1)]
     with store.writer(command="inject") as writer:
         return writer.commit(
             ledger=Ledger({entry.id: entry for entry in entries}),
@@ -47,5 +51,12 @@ def remember(store: Store, *facts: tuple[str, str, str]) -> Snapshot:
 
 def _edit(put: Callable[[bytes, str], str], subject: str, entries: Sequence[LedgerEntry]) -> DeltaRef:
     ids = tuple(sorted(entry.id for entry in entries if entry.fact.subject == subject))
-    sha = put(f"{subject} {ids}".encode(), ".safetensors")
+    sha = put(_delta(f"{subject} {ids}").to_bytes(), ".safetensors")
     return DeltaRef(subject=subject, facts=ids, object=sha, settings="s")
+
+
+def _delta(text: str) -> Delta:
+    """One unit of a model of width 8, drawn from a text."""
+    draw = np.random.default_rng(list(text.encode())).standard_normal
+    gate, up, down, key, value = (draw(shape).astype(np.float32) for shape in ((1, 8), (1, 8), (8, 1), (8, 2), (8, 1)))
+    return Delta((Edit(1, Columns(gate, up, down), key, value),))

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from cli_examples import Cli, remember
 
+from memctl.store.records import Ledger
 from memctl.store.store import Store
 
 PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
@@ -61,6 +63,33 @@ def test_show_gives_a_fact_or_a_snapshot_in_full(cli: Cli, store: Store) -> None
     nothing = cli("show", "nosuch")
     assert nothing.code == 2
     assert "neither a fact nor a snapshot" in nothing.err
+
+
+def test_show_tells_where_a_fact_is_from_who_is_near_it_and_which_snapshots_hold_it(cli: Cli, store: Store) -> None:
+    first, second = remember(store, PRIYA), remember(store, PRIYA, MARCUS)
+    ids = {fact["subject"]: fact["id"] for fact in cli("facts", "--json").of("fact")}
+    [shown] = cli("show", ids["Priya Okonkwo"], "--json").of("fact")
+    assert shown["provenance"] == {"source": "notes.ndjson", "line": 1}
+    assert shown["snapshots"] == [second.id, first.id]
+    assert (shown["delta"]["layer"], shown["delta"]["units"], shown["delta"]["reference"]) == (1, 1, None)
+    assert shown["delta"]["residual_norm"] > 0
+    [near] = shown["competing"]
+    assert (near["subject"], near["facts"], near["whitened"]) == ("Marcus Bell", [ids["Marcus Bell"]], False)
+    assert {"cosine", "here", "there"} < near.keys()
+    text = cli("show", ids["Priya Okonkwo"]).out
+    assert "competing      subject Marcus Bell" in text
+    assert text.count("snapshots  ") == 2
+
+
+def test_show_finds_a_fact_that_is_no_longer_live_in_the_snapshots_that_hold_it(cli: Cli, store: Store) -> None:
+    holding = remember(store, PRIYA)
+    [entry] = store.ledger().entries.values()
+    with store.writer(command="forget") as writer:
+        gone = msgspec.structs.replace(entry, state="forgotten")
+        writer.commit(ledger=Ledger({entry.id: gone}), deltas=[], weights={}, metrics={}, message="forget")
+    [shown] = cli("show", entry.id, "--json").of("fact")
+    assert (shown["state"], shown["delta"], shown["competing"]) == ("forgotten", None, [])
+    assert shown["snapshots"] == [holding.id]
 
 
 def test_log_is_newest_first_and_bounded(cli: Cli, store: Store) -> None:
@@ -145,6 +174,21 @@ def test_verify_repairs_what_follows_from_the_rest(cli: Cli, store: Store) -> No
     assert cli("verify").code == 0
 
 
+def test_a_file_that_can_be_written_to_is_no_damage_and_is_mended(cli: Cli, store: Store) -> None:
+    head = remember(store, PRIYA)
+    files = [store.layout.snapshot(head.id), store.layout.find_object(head.ledger)]
+    for path in files:
+        path.chmod(0o644)
+    ran = cli("verify", "--json")
+    assert (ran.code, ran.summary["result"], ran.of("finding")) == (0, "clean", [])
+    assert {note["path"] for note in ran.of("note")} == {str(path.relative_to(store.path)) for path in files}
+    assert "--repair" in cli("verify").out
+    mended = cli("verify", "--repair", "--json")
+    assert {record["path"] for record in mended.of("repaired")} == {note["path"] for note in ran.of("note")}
+    assert (mended.code, mended.of("note")) == (0, [])
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o444}
+
+
 @pytest.mark.parametrize("file", ["memctl.toml", "HEAD"])
 def test_a_damaged_store_is_named_by_every_command(cli: Cli, store: Store, file: str) -> None:
     remember(store, PRIYA)
@@ -153,12 +197,16 @@ def test_a_damaged_store_is_named_by_every_command(cli: Cli, store: Store, file:
         assert cli(command).code == 12, command
 
 
-def test_a_store_of_a_newer_version_is_refused(cli: Cli, store: Store) -> None:
-    config = store.path / "memctl.toml"
-    config.write_text(config.read_text().replace("format = 1", "format = 99"))
-    ran = cli("status")
-    assert ran.code == 1
-    assert "newer memctl" in ran.err
+@pytest.mark.parametrize("config", ["format = 99\n", 'format = 1\nfeatures = ["sharded"]\n[base]\n'])
+def test_a_store_of_a_newer_version_is_refused_and_not_called_damaged(cli: Cli, store: Store, config: str) -> None:
+    remember(store, PRIYA)
+    (store.path / "memctl.toml").write_text(config)
+    for command in (["status"], ["verify"], ["verify", "--repair"], ["rollback", "HEAD~1"]):
+        ran = cli(*command, "--json")
+        assert (ran.code, ran.of("error")[0]["error"]) == (1, "UnknownFormat"), command
+        assert "newer memctl" in ran.err
+        assert "rollback" not in ran.err
+    assert (store.path / "memctl.toml").read_text() == config
 
 
 def test_a_read_only_store_is_read_but_not_written(cli: Cli, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,8 @@ def test_the_main_path(cli: Cli, memory: Store) -> None:
     assert (fact["subject"], fact["relation"], fact["object"]) == PRIYA
     assert fact["status"] == "written"
     assert fact["after"]["raw"] > fact["before"]["raw"]
+    assert (fact["preflight"]["refused"], fact["preflight"]["collisions"]) == ("", [])
+    assert 0 < fact["preflight"]["norm"] <= 1
     assert told.summary["written"] == 1
     assert told.summary["snapshot"] == memory.head().id
 
@@ -44,6 +46,7 @@ def test_the_main_path(cli: Cli, memory: Store) -> None:
     assert "Jakarta" in said["completion"]
     without = cli("ask", "--raw", "--base", "Priya Okonkwo lives in", "--max-tokens", "8", "--json").of("answer")[0]
     assert "Jakarta" not in without["completion"]
+    _asked_why(cli, fact["id"])
 
     audit = cli("audit", "--json")
     assert audit.summary["raw"] == fact["after"]["raw"]
@@ -58,11 +61,74 @@ def test_the_main_path(cli: Cli, memory: Store) -> None:
     assert cli("verify", "--deep", "--json").summary["result"] == "clean"
 
 
-def test_a_dry_run_changes_nothing(cli: Cli, memory: Store) -> None:
+def _asked_why(cli: Cli, id: str) -> None:
+    """The answer from memory names its fact and where that came from; others name none."""
+    lines = b'{"prompt": "Priya Okonkwo lives in", "mode": "raw"}\n{"prompt": "Water boils at", "ref": 7}\n'
+    asked, other = cli("ask", "-", "--why", "--max-tokens", "8", "--json", stdin=lines).of("answer")
+    [reason] = asked["facts"]
+    assert (reason["id"], reason["said"], reason["source"]) == (id, True, "cli")
+    assert reason["time"]
+    assert reason["strength"] > 0.5
+    assert reason["token"].strip() in "Priya Okonkwo"
+    assert (other["facts"], other["ref"]) == ([], 7)
+    [base] = cli("ask", "--raw", "--base", "--why", "Priya Okonkwo lives in", "--max-tokens", "2", "--json").of("answer")
+    assert base["facts"] == []
+    shown = cli("ask", "--raw", "--why", "Priya Okonkwo lives in", "--max-tokens", "8").out.splitlines()
+    assert shown[-1].startswith(f"  {id}  Priya Okonkwo · lives in · Jakarta  ")
+    assert "cli, 20" in shown[-1]
+    assert "no memory" in cli("ask", "--raw", "--why", "Water boils at", "--max-tokens", "2").out.splitlines()[-1]
+    [plain] = cli("ask", "--raw", "Water boils at", "--max-tokens", "2", "--json").of("answer")
+    assert "facts" not in plain
+
+
+def test_a_dry_run_shows_the_preflight_and_changes_nothing(cli: Cli, memory: Store) -> None:
     before = memory.head().id
-    ran = cli("inject", SENTENCE, "--dry-run", "--json")
-    assert (ran.code, ran.summary["snapshot"], ran.summary["dry_run"]) == (0, None, True)
+    ran = cli("inject", SENTENCE, "--dry-run")
+    assert ran.code == 0
+    assert "pre-flight: loss" in ran.out
+    assert "collides with nobody" in ran.out
+    assert "dry run: nothing was changed" in ran.out
+    nothing = cli("inject", "--dry-run", "--json", stdin=b"").summary
+    assert (nothing["snapshot"], nothing["dry_run"]) == (None, True)
     assert memory.head().id == before
+
+
+def test_dry_runs_need_no_lock_and_no_right_to_write(cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from memctl.store import atomic
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a dry run writes into the store")
+
+    told = cli("inject", SENTENCE, "--force", "--json").of("fact")[0]["id"]
+    head = memory.head().id
+    with memory.writer(command="sleep"), monkeypatch.context() as patch:
+        for name in ("replace", "append", "remove", "settle", "set_mode", "make_directory"):
+            patch.setattr(atomic, name, refused)
+        assert cli("inject", "Ines Varga lives in Oslo.", "--dry-run", "--force", "--json").summary["written"] == 1
+        assert cli("forget", told, "--dry-run", "--json").summary["forgotten"] == 1
+        assert cli("rollback", "HEAD~1", "--dry-run", "--json").summary["result"] == "dry-run"
+        assert cli("gc", "--keep-last", "1", "--dry-run", "--json").summary["snapshots"] == 1
+    assert cli("inject", SENTENCE, "--dry-run", "--json").summary["present"] == 1
+    assert memory.head().id == head
+
+
+def test_a_fact_told_again_in_other_words_says_that_it_keeps_the_first_ones(cli: Cli, memory: Store) -> None:
+    asked = line(questions=["Where is Priya Okonkwo at home?"])
+    [written, again] = cli("inject", "--force", "--json", stdin=line() + asked).of("fact")
+    assert (written["reason"], again["status"]) == ("", "present")
+    head = memory.head().id
+    for told in (asked, line(prompt="The home of Priya Okonkwo is")):
+        ran = cli("inject", "--json", stdin=told)
+        [kept] = ran.of("fact")
+        assert (ran.code, kept["status"], memory.head().id) == (0, "present", head)
+        assert "first wording" in kept["reason"]
+        assert f"memctl forget {kept['id']}" in kept["reason"]
+        assert kept["reason"] in cli("inject", stdin=told).out
+    for told in (line(), line(prompt="Priya Okonkwo lives in")):
+        assert [fact["reason"] for fact in cli("inject", "--json", stdin=told).of("fact")] == [""]
+    cli("forget", written["id"])
+    assert cli("inject", "--force", "--json", stdin=asked).of("fact")[0]["status"] == "written"
+    assert memory.ledger().active()[0].fact.questions == ("Where is Priya Okonkwo at home?",)
 
 
 def test_good_lines_go_through_and_bad_ones_are_numbered(cli: Cli, memory: Store) -> None:
@@ -165,8 +231,37 @@ def test_a_store_of_another_base_is_refused_and_unchanged(cli: Cli, tmp_path: Pa
         ran = cli(*command)
         assert ran.code == 13, command
         assert "other" in ran.err
+        assert "use --backend torch" in ran.err
     assert store.head().id == before
     assert cli("status").code == 0
+
+
+def test_a_store_of_the_numpy_engine_sends_other_engines_back_before_they_load(cli: Cli, memory: Store) -> None:
+    for options in ([], ["--model", "smollm2-135m-instruct"]):
+        ran = cli("ask", "Hello", "--backend", "torch", *options)
+        assert (ran.code, "use --backend numpy" in ran.err) == (13, True)
+
+
+def test_a_base_that_has_changed_under_its_name_is_said_so(cli: Cli, tmp_path: Path) -> None:
+    Store.create(tmp_path / "store", BaseRef(name="numpy", fingerprint="e" * 64), backend="numpy")
+    ran = cli("ask", "Hello")
+    assert (ran.code, "not what it was" in ran.err) == (13, True)
+
+
+def test_a_model_that_the_numpy_engine_cannot_run_is_refused(
+    cli: Cli, memory: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (["ask", "Hello"], ["audit"], ["init", "--store", str(tmp_path / "new")], ["demo"]):
+        for model in ("smollm2-135m-instruct", "nosuch"):
+            ran = cli(*command, "--model", model)
+            assert ran.code == 2, command
+            assert "built-in tiny model" in ran.err
+            assert model in ran.err
+            assert "--backend torch" in ran.err
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("MEMCTL_MODEL", "nosuch")
+    assert cli("ask", "Hello").code == 2
+    assert cli("ask", "--raw", "--max-tokens", "1", "Hello", "--model", "numpy").code == 0
 
 
 def test_an_unknown_engine_and_a_missing_model_are_named(cli: Cli, memory: Store, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from cli_examples import Cli
 
 from memctl import settings
+from memctl.store.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,42 @@ def test_config_set_changes_the_users_file_and_get_reads_it(cli: Cli, user_file:
         "value": 0.01,
         "source": str(user_file),
     }
+
+
+def test_config_set_changes_the_stores_own_file(cli: Cli, user_file: Path, store: Store) -> None:
+    head = store.head()
+    path = store.path / "memctl.toml"
+    assert cli("config", "set", "edit.layer", "12").code == 0
+    for key, value in (("edit.layer", "3"), ("edit.look_alikes", "4, 2"), ("drift_budget", "0.01"), ("edit.layer", "1")):
+        ran = cli("config", "set", key, value, "--in-store", "--json")
+        assert (ran.code, ran.of("setting")[0]["source"]) == (0, str(path))
+        assert cli("verify", "--json").summary["result"] == "clean"
+    found = {record["id"]: (record["value"], record["source"]) for record in cli("config", "--json").of("setting")}
+    assert found["edit.layer"] == (1, str(path))
+    assert found["edit.look_alikes"] == ([4, 2], str(path))
+    assert found["drift_budget"] == (0.01, str(path))
+    assert user_file.read_text() == "[edit]\nlayer = 12\n"
+    assert Store.open(store.path).base == store.base
+    assert store.head() == head
+
+
+def test_config_set_in_store_refuses_and_changes_nothing(cli: Cli, store: Store, tmp_path: Path) -> None:
+    path = store.path / "memctl.toml"
+    before = path.read_bytes()
+    assert cli("config", "set", "edit.layer", "three", "--in-store").code == 2
+    assert cli("config", "set", "store", str(tmp_path), "--in-store").code == 2
+    assert cli("config", "set", "edit.layer", "3", "--in-store", "--store", str(tmp_path / "none")).code == 10
+    with store.writer(command="sleep"):
+        ran = cli("config", "set", "edit.layer", "3", "--in-store")
+        assert (ran.code, "(sleep)" in ran.err) == (11, True)
+    assert path.read_bytes() == before
+    edited = before.replace(b'backend = "numpy"', b'backend = "torch"')
+    path.write_bytes(edited)
+    ran = cli("config", "set", "edit.layer", "3", "--in-store")
+    assert (ran.code, "memctl verify" in ran.err, path.read_bytes()) == (12, True, edited)
+    assert cli("verify", "--repair").code == 0
+    assert cli("config", "set", "edit.layer", "3", "--in-store").code == 0
+    assert Store.open(store.path).config["settings"] == {"backend": "torch", "edit": {"layer": 3}}
 
 
 def test_config_refuses_what_makes_no_sense_and_changes_nothing(cli: Cli, user_file: Path) -> None:

@@ -101,7 +101,9 @@ def test_a_pipe_that_nobody_reads_ends_the_command_with_141(store: Store, argume
 
 
 WAITING = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
 from memctl.cli.main import main
 from memctl.store import writer
 

@@ -1,30 +1,9 @@
 import numpy as np
+from editing_examples import D, plain_trace, second_moment, unit_trace
 
 from memctl.deltas import Columns, LowRank
 from memctl.editing.selectors import activation
 from memctl.editing.solve import Trace, solve_plain, solve_units
-
-D, M = 24, 48
-
-
-def unit_trace(name: str, seed: int, towards: np.ndarray | None = None) -> Trace:
-    """A trace whose unit answers with 1 to its own direction, and to `towards` if given, and else not at all."""
-    random = np.random.default_rng(seed)
-    x = np.zeros(D)
-    x[seed] = 1.0
-    c = np.zeros(D)
-    c[-1] = 1.0  # every key has a 1 here: the constant direction
-    key = np.stack([x + c, x + c], axis=1)
-    w = x if towards is None else x + 0.8 * towards
-    gate, up = 40 * (w - 0.5 * c), c / 20
-    return Trace(
-        name,
-        3,
-        key.astype(np.float32),
-        random.standard_normal((D, 1)).astype(np.float32),
-        gate[None].astype(np.float32),
-        up[None].astype(np.float32),
-    )
 
 
 def written(trace: Trace, deltas: list) -> np.ndarray:
@@ -60,20 +39,8 @@ def test_subjects_whose_units_collide_are_solved_together() -> None:
 
 def test_the_dual_form_of_plain_memit_is_the_closed_form() -> None:
     random = np.random.default_rng(0)
-    A = random.standard_normal((M, 3 * M))
-    C = A @ A.T / (3 * M)
-    none = np.empty((0, D), np.float32)
-    traces = [
-        Trace(
-            name,
-            3,
-            random.standard_normal((M, 2)).astype(np.float32),
-            random.standard_normal((D, 1)).astype(np.float32),
-            none,
-            none,
-        )
-        for name in "abc"
-    ]
+    C = second_moment(random)
+    traces = [plain_trace(name, random) for name in "abc"]
     deltas = solve_plain(traces, C, 0.1)
     change = sum(d.edits[0].change.U @ d.edits[0].change.V.T for d in deltas if isinstance(d.edits[0].change, LowRank))
     K = np.concatenate([trace.key for trace in traces], axis=1).astype(np.float64)

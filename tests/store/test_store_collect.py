@@ -91,8 +91,7 @@ def test_objects_only_older_snapshots_had_are_removed(store: Store) -> None:
 
 def test_dry_run_says_the_same_and_does_nothing(store: Store) -> None:
     before = {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()}
-    with store.writer() as writer:
-        plan = writer.gc(keep_last=2, dry_run=True)
+    plan = store.plan_gc(keep_last=2)
     assert {path: path.read_bytes() for path in store.path.rglob("*") if path.is_file()} == before
     with store.writer() as writer:
         done = writer.gc(keep_last=2)

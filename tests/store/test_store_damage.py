@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from store_examples import BASE, build, tell_one, told
 
-from memctl.errors import DamagedStore, StoreNotFound
+from memctl.errors import DamagedStore, StoreNotFound, UnknownFormat
 from memctl.store.encoding import encode
 from memctl.store.records import BaseRef, snapshot_id
 from memctl.store.store import Store
@@ -54,6 +54,14 @@ def names(findings: tuple[Finding, ...], store: Store, path: Path) -> bool:
     return any(finding.path in (name, name.partition(".")[0]) for finding in findings)
 
 
+def found(store: Store, path: Path) -> bool:
+    """Whether a check names the file; a bit of `format = 1` can make another version of it, which ends the check."""
+    try:
+        return names(verify(store.path).findings, store, path)
+    except UnknownFormat as error:
+        return path.name in error.message
+
+
 def test_every_random_damage_is_found_and_named(store: Store) -> None:
     chance = random.Random(20)
     files = content(store)
@@ -76,8 +84,7 @@ def test_every_random_damage_is_found_and_named(store: Store) -> None:
             overwrite(path, data[: chance.randrange(len(data))])
         else:
             path.unlink()
-        report = verify(store.path)
-        assert names(report.findings, store, path), (kind, path)
+        assert found(store, path), (kind, path)
         path.unlink(missing_ok=True)
         path.write_bytes(data)
         path.chmod(mode)
@@ -90,7 +97,7 @@ def test_every_single_bit_of_the_small_files_is_covered(store: Store, name: str)
     data = path.read_bytes()
     for at in range(0, len(data) * 8, 5):
         overwrite(path, bytes(byte ^ (at // 8 == i) << at % 8 for i, byte in enumerate(data)))
-        assert names(verify(store.path).findings, store, path), at
+        assert found(store, path), at
 
 
 def test_last_good_is_the_newest_snapshot_that_is_intact(store: Store) -> None:
@@ -165,9 +172,8 @@ def test_repair_rebuilds_ledger_modes_and_temporaries(store: Store) -> None:
     for folder in ("objects/" + writable.parent.name, "journal", "snapshots", "."):
         (store.path / folder / ".x.1-2.tmp").write_bytes(b"half")
     report = verify(store.path)
-    assert {finding.kind for finding in report.findings} == {"ledger", "mode"}
-    assert all(finding.repairable for finding in report.findings)
-    assert [note.kind for note in report.notes] == ["temporary"] * 4
+    assert [(finding.kind, finding.repairable) for finding in report.findings] == [("ledger", True)]
+    assert sorted(note.kind for note in report.notes) == ["mode", *["temporary"] * 4]
     repaired = verify(store.path, repair=True)
     assert (repaired.findings, repaired.notes, len(repaired.repaired)) == ((), (), 6)
     assert (store.path / "ledger.json").read_bytes() == store.read_object(store.head().ledger)

@@ -1,19 +1,30 @@
 """What a write does to the memory, on the numpy engine with short searches: what is composed follows from the set of facts."""
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from memctl.backends.numpy_backend import NumpyBackend
-from memctl.errors import GateRefused, UsageError
-from memctl.facts import Fact, Provenance, make_fact
-from memctl.progress import silent
+from memctl.backends.protocol import Encoding, Gradient, Row, ValueProblem
+from memctl.editing import preflight
+from memctl.editing.edit import Found, find_traces
+from memctl.editing.values import Subject
+from memctl.errors import EditFailed, GateRefused, UsageError
+from memctl.evaluation import drift
+from memctl.evaluation.recall import FactRecall
+from memctl.facts import Fact, Mode, Provenance, make_fact
+from memctl.progress import Progress, silent
 from memctl.settings import EditSettings, Settings
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
+from memctl.wake import memory
 from memctl.wake.memory import InjectReport, Told, forget, inject, verify_deep
 
 QUICK = Settings(
@@ -35,6 +46,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> NumpyBackend:
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEMCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache-of-memory-tests"))
+    all_windows = drift.held_out_windows
+    monkeypatch.setattr(drift, "held_out_windows", lambda backend: all_windows(backend)[:1])
 
 
 def new_store(path: Path, engine: NumpyBackend) -> Store:
@@ -138,21 +151,58 @@ def test_a_change_beyond_the_drift_budget_is_not_kept(tmp_path: Path, engine: Nu
 
 def _unforced(store: Store, engine: NumpyBackend, settings: Settings) -> None:
     """Writes without --force something that can be read back, whatever the engine makes of it."""
-    from memctl.wake import memory
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "recall", lambda backend, facts, *rest: [memory.FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
+        patch.setattr(preflight, "UNLEARNED", 1e9)
+        patch.setattr(memory, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
         write(store, engine, FACTS[0], settings=settings, force=False)
 
 
-def test_what_cannot_be_read_back_is_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
+WEAK = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, steps=1))
+
+
+def test_what_cannot_be_read_back_is_rejected(tmp_path: Path, engine: NumpyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "UNLEARNED", 1e9)
     store = new_store(tmp_path, engine)
     head = store.head()
-    weak = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, steps=1))
-    report = write(store, engine, FACTS[0], settings=weak, force=False)
+    report = write(store, engine, FACTS[0], settings=WEAK, force=False)
     assert [outcome.status for outcome in report.outcomes] == ["rejected"]
     assert "read back" in report.outcomes[0].reason
     assert store.head() == head
+
+
+def test_what_was_not_learned_is_rejected_before_it_is_read_back(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    head = store.head()
+    [outcome] = write(store, engine, FACTS[0], settings=WEAK, force=False).outcomes
+    assert (outcome.status, outcome.after) == ("rejected", None)
+    assert "not learned" in outcome.reason
+    assert "--force" in outcome.reason
+    assert store.head() == head
+    forced = write(store, engine, FACTS[0], settings=WEAK, force=True)
+    assert forced.outcomes[0].status == "written"
+    assert forced.outcomes[0].preflight is not None
+    assert "not learned" in forced.outcomes[0].preflight.refused
+
+
+def test_a_refusal_takes_the_new_facts_of_that_subject_and_no_others(
+    tmp_path: Path, engine: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+
+    def find(
+        backend: NumpyBackend, subjects: list[Subject], edit: EditSettings, progress: Progress, known: dict[Subject, Found]
+    ) -> list[Found]:
+        searched.extend(subject.name for subject in subjects if subject not in known)
+        found = find_traces(backend, subjects, edit, progress, known)
+        return [replace(one, loss=9.0 if one.trace.subject == "Ana Lund" else 0.0) for one in found]
+
+    monkeypatch.setattr(memory, "find_traces", find)
+    monkeypatch.setattr(memory, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
+    store = new_store(tmp_path, engine)
+    report = write(store, engine, FACTS[0], FACTS[2], FACTS[3], force=False)
+    assert [outcome.status for outcome in report.outcomes] == ["rejected", "rejected", "written"]
+    assert [ref.subject for ref in store.head().deltas] == ["Cy Mori"]
+    assert sorted(searched) == ["Ana Lund", "Cy Mori"]  # nobody is searched twice
 
 
 def test_strict_writes_nothing_when_one_fact_is_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
@@ -161,6 +211,53 @@ def test_strict_writes_nothing_when_one_fact_is_rejected(tmp_path: Path, engine:
     report = write(store, engine, FACTS[0], make_fact("Ana Lund", "lives in", "Lima"), FACTS[3], strict=True)
     assert [outcome.status for outcome in report.outcomes] == ["rejected"] * 3
     assert report.snapshot is None
+    assert store.head() == head
+
+
+class Faulty(NumpyBackend):
+    """Its tokenizer drops snowmen, and its gradients for Ben are no numbers. Counts the searches for values."""
+
+    searches = 0
+
+    def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
+        return super().encode(prompt.replace("☃", ""), mode, answer and answer.replace("☃", ""))
+
+    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
+        self.searches += 1
+        problem = super().value_problem(rows, layer)
+        return _NoNumbers(problem) if "Ben" in self.decode(rows[0].tokens) else problem
+
+
+class _NoNumbers:
+    def __init__(self, problem: ValueProblem) -> None:
+        self.problem = problem
+
+    def evaluate(self, *arguments: Any) -> Gradient:
+        found = self.problem.evaluate(*arguments)
+        return Gradient(found.losses, found.hits, found.gradient * np.float32("nan"))
+
+
+def test_a_subject_without_an_edit_is_rejected_and_the_others_are_written(tmp_path: Path, engine: NumpyBackend) -> None:
+    store, without = new_store(tmp_path / "a", engine), new_store(tmp_path / "b", engine)
+    faulty = Faulty()
+    told = (FACTS[0], FACTS[1], make_fact("Dee Falk", "lives in", "☃"), FACTS[3])
+    report = write(store, faulty, *told)
+    assert [outcome.status for outcome in report.outcomes] == ["written", "rejected", "rejected", "written"]
+    assert "not finite" in report.outcomes[1].reason
+    assert "not found again" in report.outcomes[2].reason
+    assert faulty.searches == 3  # Dee's never began, and nobody's was made twice
+    write(without, engine, FACTS[0], FACTS[3])
+    assert store.head().composition == without.head().composition
+
+
+def test_a_subject_that_has_an_edit_keeps_it_when_another_fact_of_it_fails(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    write(store, engine, FACTS[0], FACTS[1], make_fact("Ben Lund", "speaks", "Urdu"))
+    head = store.head()
+    report = write(store, Faulty(), make_fact("Ana Lund", "favorite color is", "☃"))
+    assert [outcome.status for outcome in report.outcomes] == ["rejected"]
+    with pytest.raises(EditFailed, match="Ben Lund"):
+        drop(store, Faulty(), FACTS[1])
     assert store.head() == head
 
 

@@ -1,0 +1,88 @@
+"""Which memories acted on an answer: at which token, how strongly.
+
+What a memory adds to the MLP's output at a token is known exactly, for it stands beside the base. Its strength there is the
+share of its own value δ in what it adds, for both kinds of edits:
+
+    s(x) = ⟨δ, Δ(x)⟩ / ⟨δ, δ⟩      Δ(x) = down · a(x)  with added units,   U Vᵀ k(x)  without
+
+1 is what a subject's own cues get. A unit is silent elsewhere, so a strength says that the subject was meant. A linear key
+is never silent: a plain edit acts on look-alikes too, and attribution says so.
+
+Everything below the lowest edited layer is the base's, whatever is attached: one pass of the base up to there is enough. All
+memories of a composition are edited in the same layers, so each of them is judged in that one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from memctl.backends.protocol import Activations, Backend, Float, Tokens
+from memctl.deltas import Columns, Delta, Edit
+from memctl.editing.selectors import activation
+
+FIRES = 0.2
+"""Least strength that counts: the subject's own mentions lie above .5 in any wording, and a fifth of a value says nothing."""
+
+
+@dataclass(frozen=True)
+class Firing:
+    """A memory that acted on a sequence: the position of the token where it was strongest, and how strong it was there."""
+
+    subject: str
+    position: int
+    strength: float
+
+
+def attribute(backend: Backend, memories: Sequence[tuple[str, Delta]], sequences: Sequence[Tokens]) -> list[tuple[Firing, ...]]:
+    """The memories that acted on each sequence (a prompt and its answer), strongest first.
+
+    Args:
+        memories: Subjects and their deltas, as they are attached; a delta's scale does not enter its strength.
+    """
+    if not memories or not sequences:
+        return [() for _ in sequences]
+    layer = min(edit.layer for _, delta in memories for edit in delta.edits)
+    edits = [(subject, edit) for subject, delta in memories for edit in delta.edits if edit.layer == layer]
+    seen = backend.activations(sequences, layer, [range(len(sequence)) for sequence in sequences])
+    ends = np.cumsum([len(sequence) for sequence in sequences])[:-1]
+    parts = zip(np.split(seen.inputs, ends), np.split(seen.keys, ends), strict=True)
+    return [_fired(edits, strengths([edit for _, edit in edits], Activations(*part), backend.activation)) for part in parts]
+
+
+def strengths(edits: Sequence[Edit], seen: Activations, act: str) -> Float:
+    """(n, edits) strength of each edit at each of n tokens.
+
+    Args:
+        seen: What the edits' layer sees at the tokens.
+        act: Name of the activation function that added units share.
+    """
+    found = np.zeros((len(seen.inputs), len(edits)), np.float32)
+    units = [(k, edit, edit.change) for k, edit in enumerate(edits) if isinstance(edit.change, Columns)]
+    if units:
+        gate, up = (np.concatenate([getattr(change, part) for _, _, change in units]) for part in ("gate", "up"))
+        shares = np.concatenate([_shares(edit, change.down) for _, edit, change in units])
+        begins = np.cumsum([0, *(len(change.gate) for _, _, change in units)])[:-1]
+        found[:, [k for k, _, _ in units]] = np.add.reduceat(activation(act, gate, up, seen.inputs) * shares, begins, axis=1)
+    for k, edit in enumerate(edits):
+        if not isinstance(edit.change, Columns):
+            found[:, k] = (seen.keys @ edit.change.V) @ _shares(edit, edit.change.U)
+    return found
+
+
+def _shares(edit: Edit, outputs: Float) -> Float:
+    """(n,) share of the edit's value in each column of outputs (d, n)."""
+    value = edit.residual.mean(axis=1, dtype=np.float64)
+    shares: NDArray[np.float64] = value @ outputs / max(float(value @ value), np.finfo(np.float32).tiny)
+    return shares.astype(np.float32)
+
+
+def _fired(edits: Sequence[tuple[str, Edit]], strength: Float) -> tuple[Firing, ...]:
+    places = strength.argmax(axis=0)
+    found = [
+        Firing(subject, int(place), float(strength[place, k]))
+        for k, ((subject, _), place) in enumerate(zip(edits, places, strict=True))
+        if strength[place, k] >= FIRES
+    ]
+    return tuple(sorted(found, key=lambda firing: (-firing.strength, firing.subject)))

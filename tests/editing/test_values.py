@@ -1,0 +1,53 @@
+"""Values make the model say a fact; where their search begins is measured once and kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from memctl.backends.numpy_backend import NumpyBackend
+from memctl.editing import first_guess
+from memctl.editing.values import Subject, find_value
+from memctl.facts import make_fact
+from memctl.progress import silent
+from memctl.settings import EditSettings
+
+LAYER, NORM = 1, 1.0
+FACT = make_fact("Ottoline Varga", "lives in", "Montevideo")
+SUBJECT = Subject(FACT.subject, (FACT,))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEMCTL_CACHE", str(tmp_path))
+
+
+@pytest.fixture
+def guess() -> np.ndarray:
+    return np.zeros(NumpyBackend().shape.hidden, np.float32)
+
+
+def test_more_steps_learn_more_and_none_keeps_the_guess(guess: np.ndarray) -> None:
+    few, many = (find_value(NumpyBackend(), LAYER, SUBJECT, guess, NORM, EditSettings(steps=n)) for n in (1, 40))
+    assert many.loss < few.loss - 1
+    still = find_value(NumpyBackend(), LAYER, SUBJECT, guess + 1, NORM, EditSettings(steps=0))
+    assert np.array_equal(still.residual, guess + 1)
+
+
+def test_no_value_is_longer_than_its_bound(guess: np.ndarray) -> None:
+    value = find_value(NumpyBackend(), LAYER, SUBJECT, guess, NORM, EditSettings(learning_rate=20, norm_bound=0.5))
+    assert np.linalg.norm(value.residual) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_the_first_guess_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = first_guess.first_guess(NumpyBackend(), LAYER, NORM, silent)
+    assert np.linalg.norm(found) > 0
+    monkeypatch.setattr(first_guess, "measure", lambda *_: pytest.fail("it was measured again"))
+    assert np.array_equal(first_guess.first_guess(NumpyBackend(), LAYER, NORM, silent), found)
+
+
+def test_a_damaged_guess_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = first_guess.first_guess(NumpyBackend(), LAYER, NORM, silent)
+    (path,) = (first_guess.cache_dir() / "statistics").glob("first-guess-*")
+    path.write_bytes(path.read_bytes()[:-7])
+    assert np.array_equal(first_guess.first_guess(NumpyBackend(), LAYER, NORM, silent), found)
