@@ -44,7 +44,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: int = -1
     units: int = 1
     damping: float = 0.1
-    steps: int = 30
+    steps: int = 40
     wordings: int = 3
     probes: int = 1
     probe_weight: float = 0.2

@@ -1,7 +1,7 @@
 """Where the search for a value begins: the mean of the values of invented facts.
 
 Values of unlike facts have half of their length in common: "say what you were told of this name, in a sentence". From there
-30 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
+40 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
 """
 
 from importlib.resources import files

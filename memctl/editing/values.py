@@ -10,10 +10,10 @@ subject, scored at the place of the object only: without them one vector says "J
 drawn anew in each step, so that the value holds where a unit fires a little weaker.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from memctl.backends.protocol import Backend, Float, Row
 from memctl.deltas import Composition
@@ -78,15 +78,18 @@ def find_value(
     random = seeded("value", subject.name, *(fact.id for fact in subject.facts))
     residual = guess.astype(np.float32)
     adam = _Adam(len(residual), settings.learning_rate * output_norm / np.sqrt(backend.shape.hidden))
+    cues, others = [_Rounds(own, random) for own in plan.targets], _Rounds(plan.probes, random)
     learned, loss = 0, 0.0
     for step in range(settings.steps):
-        rows, weights = _sample(plan, random, settings)
+        asked, probed = [row for own in cues for row in own.draw(settings.wordings)], others.draw(settings.probes)
+        rows = np.array([*asked, *probed])
+        shares = np.array([1 / len(asked), settings.probe_weight / max(1, len(probed))], np.float32)
+        weights = np.repeat(shares, [len(asked), len(probed)])
         scales = np.full(len(rows), random.uniform(*SCALES), np.float32)
         found = problem.evaluate(rows, residual[None], weights, scales)
         residual = _bounded(residual - adam.step(found.gradient[0]) * _annealed(step, settings.steps), settings, output_norm)
-        mine = np.array([not plan.rows[row].to_base for row in rows])
-        loss = float(found.losses[mine].mean())
-        learned = learned + 1 if found.hits[mine].all() and loss < LEARNED else 0
+        loss = float(found.losses[: len(asked)].mean())
+        learned = learned + 1 if found.hits[: len(asked)].all() and loss < LEARNED else 0
         if learned == PATIENCE:
             break
     return Value(residual, plan.cues, loss)
@@ -160,13 +163,19 @@ def probe_row(backend: Backend, probe: Probe, subject: str) -> Row:
     return Row(tokens, sites, (len(tokens) - 1,), 0, to_base=True)
 
 
-def _sample(plan: _Plan, random: np.random.Generator, settings: EditSettings) -> tuple[NDArray[np.int64], Float]:
-    """The rows of one step, and the weights of their losses."""
-    cues = [row for own in plan.targets for row in random.choice(own, min(settings.wordings, len(own)), replace=False)]
-    count = min(settings.probes, len(plan.probes))
-    others = list(random.choice(plan.probes, count, replace=False)) if count else []
-    weights = [1 / len(cues)] * len(cues) + [settings.probe_weight / max(1, count)] * count
-    return np.array([*cues, *others]), np.array(weights, np.float32)
+class _Rounds:
+    """Draws from items in rounds: each item once, in a random order, before any comes again."""
+
+    def __init__(self, items: Sequence[int], random: np.random.Generator) -> None:
+        self.items, self.random = items, random
+        self.left: list[int] = []
+
+    def draw(self, count: int) -> list[int]:
+        """At most as many as there are items."""
+        while len(self.left) < min(count, len(self.items)):
+            self.left += self.random.permutation(self.items).tolist()
+        drawn, self.left = self.left[:count], self.left[count:]
+        return drawn
 
 
 def _annealed(step: int, steps: int) -> np.float32:
