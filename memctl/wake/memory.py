@@ -189,7 +189,7 @@ def inject(
                 )
             if writer is not None:
                 snapshot = _commit(writer, backend, draft, outcomes, new, measured)
-    return InjectReport(tuple(outcomes), snapshot, drift, time.monotonic() - started)
+    return InjectReport(_as_it_came_out(outcomes, old), snapshot, drift, time.monotonic() - started)
 
 
 def forget(
@@ -278,6 +278,18 @@ def _sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
             status: Status = "superseded" if older else "written"
             outcomes.append(Outcome(fact, status, replaced=older.id if older else ""))
     return outcomes
+
+
+def _as_it_came_out(outcomes: Sequence[Outcome], ledger: Ledger) -> tuple[Outcome, ...]:
+    """The outcomes; a line that repeats one that was rejected after all is rejected too, for the fact is not there."""
+    there = {entry.id for entry in ledger.active()} | {outcomes[k].fact.id for k in _to_write(outcomes)}
+    reasons = {outcome.fact.id: outcome.reason for outcome in outcomes if outcome.status == "rejected"}
+    return tuple(
+        _with(outcome, status="rejected", reason=reasons[outcome.fact.id])
+        if outcome.status == "present" and outcome.fact.id not in there
+        else outcome
+        for outcome in outcomes
+    )
 
 
 def _told_before(fact: Fact, outcomes: Sequence[Outcome]) -> Fact | None:

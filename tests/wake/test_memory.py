@@ -205,6 +205,14 @@ def test_a_refusal_takes_the_new_facts_of_that_subject_and_no_others(
     assert sorted(searched) == ["Ana Lund", "Cy Mori"]  # nobody is searched twice
 
 
+def test_a_line_told_twice_is_not_present_when_it_was_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
+    store = new_store(tmp_path, engine)
+    snowman = make_fact("Dee Falk", "lives in", "☃")
+    report = write(store, Faulty(), snowman, FACTS[3], snowman, FACTS[3])
+    assert [outcome.status for outcome in report.outcomes] == ["rejected", "written", "rejected", "present"]
+    assert report.outcomes[2].reason == report.outcomes[0].reason
+
+
 def test_strict_writes_nothing_when_one_fact_is_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
     store = new_store(tmp_path, engine)
     head = store.head()
