@@ -23,7 +23,7 @@ from memctl.editing.relations import relation_key
 from memctl.editing.solve import Trace
 from memctl.editing.statistics import covariance
 from memctl.editing.values import Subject
-from memctl.errors import EditFailed, GateRefused
+from memctl.errors import DamagedStore, EditFailed, GateRefused
 from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import Fact, LedgerEntry, Provenance, Recall, RecallRecord
@@ -103,7 +103,7 @@ class _Draft:
 def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
     """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
     refs = (snapshot or store.head()).deltas
-    return [(ref, Delta.from_bytes(store.read_object(ref.object))) for ref in refs]
+    return [(ref, _delta(store, ref)) for ref in refs]
 
 
 def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
@@ -242,6 +242,18 @@ def verify_deep(store: Store, backend: Backend) -> list[Finding]:
         if composed.get(name) != head.weights.get(name):
             found.append(Finding(f"snapshots/{head.id}.json", "weights", f"{name} is not what was committed"))
     return found
+
+
+def _delta(store: Store, ref: DeltaRef) -> Delta:
+    """The delta of a subject; `DamagedStore` also where its bytes are those that were committed and yet hold none."""
+    data = store.read_object(ref.object)
+    try:
+        return Delta.from_bytes(data)
+    except DamagedStore as error:
+        raise DamagedStore(
+            f"objects/{ref.object[:2]}/{ref.object}, the edit of {ref.subject}: {error.message}",
+            f"`memctl forget` the facts of {ref.subject}, or `memctl rollback` to a snapshot of `memctl log` without it",
+        ) from error
 
 
 def _writer(store: Store, wait: float, command: str, dry_run: bool) -> AbstractContextManager[Writer | None]:
@@ -399,7 +411,7 @@ def _draft(
     for ref in head.deltas:
         wanted = subjects.get(ref.subject)
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
-            kept[ref.subject] = (ref, trace_of(ref.subject, Delta.from_bytes(store.read_object(ref.object))))
+            kept[ref.subject] = (ref, trace_of(ref.subject, _delta(store, ref)))
     fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
     searches = find_traces(backend, fresh, settings, progress, searched)
     found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}

@@ -1,11 +1,17 @@
 """inject, ask, audit, forget: over the numpy engine, from the command line down to its small model."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from cli_examples import Cli
+from safetensors.numpy import load, save
 
+from memctl.store import atomic
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
 
@@ -94,8 +100,6 @@ def test_a_dry_run_shows_the_preflight_and_changes_nothing(cli: Cli, memory: Sto
 
 
 def test_dry_runs_need_no_lock_and_no_right_to_write(cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from memctl.store import atomic
-
     def refused(*_: object) -> None:
         raise AssertionError("a dry run writes into the store")
 
@@ -216,6 +220,73 @@ def test_a_gate_that_refuses_leaves_everything_as_it_was(cli: Cli, memory: Store
     assert (ran.code, ran.summary["exit_code"]) == (4, 4)
     assert memory.head().id == before
     assert cli("inject", SENTENCE, "--force").code == 0
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edits that are made fast, and hardly hold."""
+    for name, value in {"STEPS": "2", "LOOK_ALIKES": "2, 2", "WORDINGS": "1", "PROBES": "1"}.items():
+        monkeypatch.setenv(f"MEMCTL_EDIT_{name}", value)
+
+
+def test_an_edit_that_is_no_number_is_named_and_can_be_left_behind(cli: Cli, memory: Store, quick: None) -> None:
+    marcus = cli("inject", "Marcus Bell lives in Oslo.", "--force", "-q").out.split()[0]
+    priya = cli("inject", SENTENCE, "--force", "-q").out.split()[0]
+    good = memory.head()
+    [bad] = [ref for ref in good.deltas if priya in ref.facts]
+    tensors = load(memory.read_object(bad.object))
+    tensors[next(iter(tensors))].flat[0] = np.nan
+    with memory.writer() as writer:
+        sha = writer.put(save(tensors), ".safetensors")
+        deltas = [msgspec.structs.replace(ref, object=sha) if ref == bad else ref for ref in good.deltas]
+        head = writer.commit(ledger=memory.ledger(), deltas=deltas, weights={}, metrics={}, message="no number")
+    for command in (["status"], ["facts"], ["log"], ["show"], ["show", priya], ["diff"], ["verify"], ["gc", "--dry-run"]):
+        assert cli(*command).code == 0, command
+    for command in (
+        ["ask", "Hello"],
+        ["audit"],
+        ["verify", "--deep"],
+        ["inject", "Ines Varga lives in Lima."],
+        ["inject", "Ines Varga lives in Lima.", "--dry-run"],
+        ["forget", marcus],
+    ):
+        ran = cli(*command, "--json")
+        assert (ran.code, ran.summary["error"]) == (12, "DamagedStore"), command
+        for word in (sha, "Priya Okonkwo", "non-finite", "memctl forget", "memctl rollback"):
+            assert word in ran.err, command
+        assert memory.head() == head, command
+    assert cli("forget", priya).code == 0
+    assert cli("ask", "Hello", "--max-tokens", "1").code == 0
+    assert cli("rollback", good.id).code == 0
+    assert cli("verify", "--deep").code == 0
+
+
+@pytest.mark.parametrize("room", [0, 2, 4])
+def test_a_full_disk_is_named_and_nothing_is_changed(
+    cli: Cli, memory: Store, quick: None, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """There is room for so many writes: for none, for the lock's note and an object, for all but HEAD."""
+    write, left = atomic._write, [None] * room
+
+    def full(descriptor: int, data: bytes) -> None:
+        if not left:
+            write(descriptor, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left.pop()
+        write(descriptor, data)
+
+    before = memory.head()
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_write", full)
+        ran = cli("inject", SENTENCE, "--force", "--json")
+    assert (ran.code, ran.summary["error"]) == (1, "DiskFull")
+    assert f"cannot write {memory.path}/" in ran.err
+    assert "No space left" in ran.err
+    assert "free some space" in ran.err
+    assert (memory.head(), memory.ledger().active()) == (before, ())
+    report = cli("verify", "--json")
+    assert (report.code, {note["kind"] for note in report.of("note")} - {"unreachable"}) == (0, set())
+    assert cli("inject", SENTENCE, "--force", "--json").summary["written"] == 1
 
 
 def test_forgetting_what_is_not_there_is_a_usage_error(cli: Cli, memory: Store) -> None:
