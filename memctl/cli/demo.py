@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from memctl.cli.app import Run
 from memctl.cli.views import SHORT
-from memctl.facts import Fact, Provenance, make_fact
+from memctl.facts import Provenance, make_fact
 
 if TYPE_CHECKING:
     from memctl.backends.protocol import Backend
@@ -22,6 +22,7 @@ FACTS = (
 """Invented people, two of whom share a surname: no model can know them, and the two must not be mixed up."""
 
 STRANGER = "Where does Henrik Okonkwo live?"
+"""About somebody who is never mentioned, and has a surname that is."""
 
 
 def demo(run: Run) -> int:
@@ -31,6 +32,7 @@ def demo(run: Run) -> int:
     from memctl.editing.edit import edited_layer
     from memctl.editing.statistics import statistics
     from memctl.evaluation.audit import audit
+    from memctl.evaluation.recall import states
     from memctl.store.records import BaseRef
     from memctl.store.store import Store
     from memctl.wake import memory
@@ -57,9 +59,13 @@ def demo(run: Run) -> int:
 
         _heading(run, "3. What it says now")
         after = _interview(run, backend, memory.composition(store))
-
+        untouched = before[-1] == after[-1]
+        out.text(
+            f"  the answer about somebody who was never mentioned: {'unchanged' if untouched else 'CHANGED'}",
+            "green" if untouched else "red",
+        )
         found = audit(backend, memory.composition(store), store.ledger().active(), out.progress)
-        new = fmean(recall.chat_new for _, recall in found.facts)
+        new = fmean([recall.chat_new for _, recall in found.facts] or [0.0])
         out.text(f"  audit: {new:.0%} of chat questions in wordings that were never trained on are answered with the fact")
 
         _heading(run, "4. Rolling back")
@@ -72,7 +78,7 @@ def demo(run: Run) -> int:
         out.text(f"  the base's tensors  {'unchanged to the bit' if gone else 'CHANGED'}", "green" if gone else "red")
         _heading(run, "5. What it says after that")
         again = _interview(run, backend, memory.composition(store))
-    learned = sum(_names(fact, after[2 * k]) for k, fact in enumerate(FACTS))
+    learned = sum(states(after[2 * k], fact) for k, fact in enumerate(FACTS))
     exact = gone and again == before
     held = exact and learned >= len(FACTS) - 1
     out.summary(
@@ -83,6 +89,7 @@ def demo(run: Run) -> int:
             "drift": report.drift,
             "seconds_per_fact": report.seconds / len(FACTS),
             "forgotten_exactly": exact,
+            "stranger_unchanged": untouched,
         },
         f"\n{learned} of {len(FACTS)} facts recalled in chat; forgotten {'exactly' if exact else 'NOT EXACTLY'}. "
         'Next: memctl init, then memctl inject "Ada Byron lives in London."',
@@ -98,7 +105,7 @@ def _heading(run: Run, text: str) -> None:
 def _interview(run: Run, backend: "Backend", composition: "Composition") -> list[str]:
     """Asks about every fact in chat and raw, and about somebody who was never mentioned."""
     from memctl.editing.cues import measuring_cues
-    from memctl.evaluation.recall import completions
+    from memctl.evaluation.recall import completions, states
 
     cues = [cue for fact in FACTS for cue in reversed(measuring_cues(fact).plain)]
     prompts = [(cue.mode, cue.prompt) for cue in cues]
@@ -108,7 +115,7 @@ def _interview(run: Run, backend: "Backend", composition: "Composition") -> list
     for k, ((mode, prompt), text) in enumerate(zip(prompts, texts, strict=True)):
         shown = " ".join(text.split())[:100]
         fact = FACTS[k // 2] if k < len(cues) else None
-        style = "green" if fact and _names(fact, text) else "dim" if fact is None else ""
+        style = "green" if fact and states(text, fact) else "dim" if fact is None else ""
         run.out.record(
             "answer",
             {"mode": mode, "prompt": prompt, "completion": text},
@@ -116,9 +123,3 @@ def _interview(run: Run, backend: "Backend", composition: "Composition") -> list
             style,
         )
     return texts
-
-
-def _names(fact: Fact, text: str) -> bool:
-    from memctl.evaluation.recall import position
-
-    return position(text, fact.object) >= 0

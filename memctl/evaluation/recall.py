@@ -59,6 +59,11 @@ def names(text: str, wanted: str, others: Iterable[str]) -> bool:
     return all(not 0 <= position(text, rival) < at for rival in rivals)
 
 
+def states(text: str, fact: Fact) -> bool:
+    """Whether a text names the fact's object, and no other object of its relation before it."""
+    return names(text, fact.object, relation_of(fact).objects)
+
+
 def completions(backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Progress, what: str) -> list[str]:
     """Greedy continuations of prompts, as text."""
     texts = [""] * len(prompts)
@@ -89,8 +94,7 @@ def judged(facts: Sequence[Fact], texts: Sequence[str]) -> list[FactRecall]:
     """Recall of facts from the answers to `recall_prompts`."""
     hits: dict[tuple[int, Mode, bool], list[bool]] = {}
     for (k, unseen, cue), text in zip(_asked(facts), texts, strict=True):
-        right = names(text, facts[k].object, relation_of(facts[k]).objects)
-        hits.setdefault((k, cue.mode, unseen), []).append(right)
+        hits.setdefault((k, cue.mode, unseen), []).append(states(text, facts[k]))
     return [
         FactRecall(
             raw=_mean(hits, k, "raw", False),
