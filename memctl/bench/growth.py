@@ -65,6 +65,7 @@ def grow(
         told = size
         values = measure(learner, facts[:size], seed)
         recent = seconds[-RECENT:] or [math.nan]
+        values["refused"] = learner.refused
         cost = {"seconds_per_fact": fmean(recent), "peak_memory_gib": bench.backend.memory_bytes() / 2**30}
         bench.record(cell_of(seed, method, size), values | cost)
     shutil.rmtree(work, ignore_errors=True)

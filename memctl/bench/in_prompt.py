@@ -21,6 +21,7 @@ class InPrompt:
         self.backend, self.window = backend, window
         self.sentences: list[str] = []
         self.lengths: list[int] = []
+        self.refused = 0
 
     @property
     def composition(self) -> Composition:

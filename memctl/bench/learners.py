@@ -14,8 +14,8 @@ from memctl.bench.in_prompt import InPrompt, Retrieval
 from memctl.bench.sequential import ALPHAEDIT, MEMIT, REFERENCE, SequentialMemit, SequentialSettings, require_layers
 from memctl.deltas import Composition
 from memctl.editing.edit import edited_layer
+from memctl.editing.first_guess import first_guess
 from memctl.editing.statistics import covariance, statistics
-from memctl.errors import MemctlError
 from memctl.facts import Fact, Mode, Provenance
 from memctl.progress import Progress, silent
 from memctl.settings import Settings
@@ -66,7 +66,13 @@ def described(config: MethodsConfig) -> dict[str, Any]:
 
 
 class Learner(Protocol):
-    """One way to give a model facts."""
+    """One way to give a model facts.
+
+    Attributes:
+        refused: Facts that it could not take in; they count as told and are not recalled.
+    """
+
+    refused: int
 
     def tell(self, fact: Fact) -> bool:
         """Takes a fact in; False where it has it already."""
@@ -113,6 +119,7 @@ class Fixed:
 
     def __init__(self, composition: Composition) -> None:
         self.composition = composition
+        self.refused = 0
 
     def tell(self, fact: Fact) -> bool:
         return False
@@ -130,7 +137,7 @@ class Stored:
     def __init__(self, backend: Backend, settings: Settings, folder: Path, progress: Progress) -> None:
         self.backend, self.settings = backend, settings
         layer = edited_layer(backend, settings.edit)
-        statistics(backend, layer, progress)
+        first_guess(backend, layer, float(statistics(backend, layer, progress).output_norm[0]), progress)
         if not settings.edit.units:
             covariance(backend, layer, progress)
         if (folder / "HEAD").is_file():
@@ -139,6 +146,7 @@ class Stored:
             shutil.rmtree(folder, ignore_errors=True)  # a store that was being made when the run ended
             self.store = Store.create(folder, BaseRef("bench", backend.fingerprint), backend=settings.backend)
         self._known = set(self.store.ledger().entries)
+        self.refused = 0
 
     def tell(self, fact: Fact) -> bool:
         if fact.id in self._known:
@@ -147,8 +155,7 @@ class Stored:
         report = memory.inject(
             self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent
         )
-        if report.snapshot is None:
-            raise MemctlError(f"the fact {fact} was not written: {report.outcomes[0].reason}")
+        self.refused += report.snapshot is None
         self._known.add(fact.id)
         if len(self._known) % KEPT_HISTORY == 0:
             with self.store.writer(command="gc") as writer:

@@ -52,6 +52,7 @@ MEASURES = {
     "relation_bleed_chat": Measure("relation bleed chat", "share", "the same in chat"),
     "drift": Measure("drift", "percent", "change of perplexity on text that no edit saw"),
     "divergence": Measure("KL", "number", "mean KL divergence from the base per token of that text, in nats"),
+    "refused": Measure("refused", "number", "facts that the method could not take in, counted as not recalled"),
     "seconds_per_fact": Measure("s per fact", "seconds", "to tell one more fact, read-back and drift included"),
     "edit_seconds_per_fact": Measure("edit s per fact", "seconds", "values, keys, units and solve alone"),
     "forward_seconds_per_fact": Measure("forward s per fact", "seconds", "one forward pass over the fact's training cues"),

@@ -15,7 +15,7 @@ from memctl.bench.suite import Bench, Suite
 from memctl.errors import BackendMissing, UsageError
 from memctl.models.source import find
 from memctl.progress import Progress
-from memctl.settings import Settings
+from memctl.settings import NUMPY, Settings
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def _setup(suite: Suite, name: str, backend: Backend, settings: Settings) -> Set
 
 def _model_name(settings: Settings) -> str:
     """The model's name; of a folder or file, its last part alone."""
-    if settings.backend == "numpy":
-        return "numpy"
+    if settings.model == NUMPY:
+        return NUMPY
     source = find(settings.model)
     return source.name if source.kind in ("bundled", "hub") else Path(source.name).name
 

@@ -118,6 +118,7 @@ class SequentialMemit:
     def __init__(self, backend: Backend, settings: SequentialSettings, progress: Progress) -> None:
         self.backend, self.settings = backend, settings
         self.known: set[str] = set()
+        self.refused = 0
         d, m = backend.shape.hidden, backend.shape.intermediate
         self.layers = {
             layer: _Layer(
@@ -146,6 +147,9 @@ class SequentialMemit:
         if fact.id in self.known:
             return False
         self.known.add(fact.id)
+        if not last_tokens(self.backend.encode(fact.completion_prompt, "raw"), fact.subject):
+            self.refused += 1  # a tokenizer that drops the name
+            return True
         z = self._value(fact)
         for k, (number, layer) in enumerate(self.layers.items()):
             key = self._key(fact, number)

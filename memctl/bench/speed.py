@@ -19,6 +19,7 @@ from memctl.bench.suite import Bench, Planned
 from memctl.deltas import Columns, Composition, Delta, Edit
 from memctl.editing.cues import training_cues
 from memctl.editing.edit import edited_layer, find_traces, solve
+from memctl.editing.first_guess import first_guess
 from memctl.editing.statistics import statistics
 from memctl.editing.values import Subject
 from memctl.evaluation.drift import held_out_windows
@@ -80,7 +81,9 @@ class Speed:
         return [*((cell, 2 * int(cell["facts"])) for cell in telling), *((cell, 2) for cell in attached)]
 
     def run(self, bench: Bench) -> None:
-        statistics(bench.backend, edited_layer(bench.backend, bench.settings.edit), bench.progress)
+        layer = edited_layer(bench.backend, bench.settings.edit)
+        norm = float(statistics(bench.backend, layer, bench.progress).output_norm[0])
+        first_guess(bench.backend, layer, norm, bench.progress)
         for seed in self.config.seeds:
             facts = invented_facts(self.config.single + self.config.batch + 1, seed)
             single, batch = facts[1 : self.config.single + 1], facts[self.config.single + 1 :]
