@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import platformdirs
+from msgspec import Meta
 
 from memctl import toml_files
 from memctl.errors import DamagedStore, UsageError
@@ -41,17 +42,17 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         look_alikes: Names with the subject's last word, and with its first, that a unit must not answer to.
     """
 
-    layer: int = -1
-    units: int = 1
-    damping: float = 0.1
-    steps: int = 40
-    wordings: int = 3
-    probes: int = 1
-    probe_weight: float = 0.2
-    learning_rate: float = 0.8
-    norm_bound: float = 10.0
-    threshold: float = 0.55
-    sharpness: float = 150.0
+    layer: Annotated[int, Meta(ge=-1)] = -1
+    units: Annotated[int, Meta(ge=0, le=1)] = 1
+    damping: Annotated[float, Meta(gt=0)] = 0.1
+    steps: Annotated[int, Meta(ge=1)] = 40
+    wordings: Annotated[int, Meta(ge=1)] = 3
+    probes: Annotated[int, Meta(ge=0)] = 1
+    probe_weight: Annotated[float, Meta(ge=0)] = 0.2
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.8
+    norm_bound: Annotated[float, Meta(gt=0)] = 10.0
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.55
+    sharpness: Annotated[float, Meta(gt=0)] = 150.0
     look_alikes: tuple[int, int] = (40, 24)
 
 
@@ -73,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: str = "torch"
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    drift_budget: Annotated[float, msgspec.Meta(ge=0)] = 0.005
+    drift_budget: Annotated[float, Meta(ge=0)] = 0.005
     edit: EditSettings = EditSettings()
 
 
@@ -184,7 +185,10 @@ def _merge(layers: list[_Layer], wanted: list[str]) -> tuple[dict[str, Any], dic
 
 def _describe(expected: Any) -> str:
     if get_origin(expected) is Annotated:
-        return f"{_describe(get_args(expected)[0])} of at least {get_args(expected)[1].ge}"
+        kind, limits = get_args(expected)
+        bounds = {"at least": limits.ge, "more than": limits.gt, "at most": limits.le, "less than": limits.lt}
+        said = " and ".join(f"{name} {bound}" for name, bound in bounds.items() if bound is not None)
+        return f"{_describe(kind)} of {said}"
     if get_origin(expected) is tuple:
         return f"{len(get_args(expected))} whole numbers"
     if get_origin(expected) is Literal:

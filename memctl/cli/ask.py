@@ -59,7 +59,11 @@ def ask(
             record = {**one.fields, "prompt": one.text, "mode": one.mode, "completion": said.text}
             if facts is not None:
                 record["facts"] = [_fired_record(fact) for fact in facts]
-            run.out.record("answer", record, "\n".join([said.text.strip(), *_reasons(facts)]))
+            text = "\n".join([said.text.strip(), *_reasons(facts)])
+            if run.out.mode == "quiet":  # an answer has no id: it is what is asked for, without any notes
+                run.out.bare(said.text.strip())
+            else:
+                run.out.record("answer", record, text)
         answered, errors = answered + len(prompts), errors + len(bad)
     run.out.summary({"answered": answered, "errors": errors})
     return PARTIAL_FAILURE if errors else 0
@@ -101,13 +105,14 @@ def _stream(run: Run, mode: Any) -> Iterator["Prompt | BadLine"]:
     from memctl.wake.answer import make_prompt, read_prompt
 
     with opened("-", "ask") as stream:
-        if run.out.mode == "human":
+        if run.out.mode != "json":
             start = stream.peek(16)[:16].removeprefix(b"\xef\xbb\xbf").lstrip()  # type: ignore[attr-defined]
             if not start.startswith(b"{"):
                 text = stream.read().decode(errors="replace").strip()
                 yield from [make_prompt(text, mode, {})] if text else []
                 return
-            run.out.mode = "json"
+            if run.out.mode == "human":
+                run.out.mode = "json"
         yield from read_lines(stream, lambda text, _: read_prompt(text, mode))
 
 

@@ -56,8 +56,8 @@ def change(
 
 
 def _into_store(run: Run, key: str, value: Any, lock_wait: float) -> Path:
-    if key == "store":
-        raise UsageError("a store does not say where it lies", "leave --in-store out")
+    if key in ("store", "model"):
+        raise UsageError(f"{key} is no setting of one memory: it was made in its place, for its model", "leave --in-store out")
     with run.store.writer(wait=lock_wait, command="config set") as writer:
         writer.configure(key, value)
     return run.store.layout.config

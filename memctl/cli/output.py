@@ -45,6 +45,10 @@ class Output:
         else:
             self.text(text, style)
 
+    def bare(self, text: str) -> None:
+        """A line on stdout as it is, for results of quiet mode that have no id."""
+        self._write(sys.stdout, f"{text}\n")
+
     def table(self, type: str, columns: Sequence[str], rows: Iterable[tuple[Record, Sequence[str]]]) -> None:
         """Many results of one kind: records, ids, or a table of their texts."""
         if self.mode == "human":

@@ -1,5 +1,6 @@
 """`memctl rollback`: an older state becomes the current one, as a new snapshot."""
 
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Annotated
 
 from typer import Argument
@@ -7,6 +8,8 @@ from typer import Argument
 from memctl.cli.app import Run
 from memctl.cli.options import DryRun, LockWait
 from memctl.cli.views import SHORT, plural, snapshot_record
+from memctl.errors import DamagedStore
+from memctl.store.writer import Writer
 
 
 def rollback(
@@ -16,15 +19,16 @@ def rollback(
     dry_run: DryRun = False,
 ) -> None:
     """Returns to an older snapshot; the way there stays in the history, so it can be undone too."""
-    before = run.store.head()
-    target = run.store.snapshot(revision)
-    if dry_run:
-        after = target
-    else:
-        with run.store.writer(wait=lock_wait, command=run.command) as writer:
-            after = writer.rollback(target.id)
-    kept = plural(len(run.store.ledger(target).active()), "fact")
-    same = before.composition == target.composition and before.ledger == target.ledger
+    store = run.store
+    lock: AbstractContextManager[Writer | None] = nullcontext() if dry_run else store.writer(lock_wait, run.command)
+    with lock as writer:
+        before = None
+        with suppress(DamagedStore):  # a damaged HEAD is what rolling back mends
+            before = store.head()
+        target = store.snapshot(revision)
+        after = target if writer is None else writer.rollback(target.id)
+    kept = plural(len(store.ledger(target).active()), "fact")
+    same = before is not None and (before.composition, before.ledger) == (target.composition, target.ledger)
     text = (
         f"nothing to do: this is the state of {target.id[:SHORT]} already"
         if same
@@ -34,7 +38,7 @@ def rollback(
     run.out.summary(
         {
             "result": "noop" if same else "dry-run" if dry_run else "done",
-            "from": before.id,
+            "from": before.id if before else "",
             "to": target.id,
             "snapshot": after.id,
             "composition": after.composition,

@@ -1,12 +1,17 @@
 """`memctl verify`: is every byte of the memory what it should be?"""
 
-from typing import Annotated
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from memctl.cli.app import Run
 from memctl.cli.views import SHORT, plural
 from memctl.errors import DamagedStore
+
+if TYPE_CHECKING:
+    from memctl.store.check import Finding, VerifyReport
 
 
 def verify(
@@ -32,8 +37,6 @@ def verify(
         record = {"path": finding.path, "kind": finding.kind, "message": finding.message}
         run.out.record("finding", record, f"{finding.path}: {finding.message}", "red")
     read = f"{plural(report.snapshots, 'snapshot')}, {plural(report.objects, 'object')}"
-    good = report.last_good[:SHORT]
-    last = f"the last good snapshot is {good}: memctl rollback {good}" if good else "no snapshot is intact"
     run.out.summary(
         {
             "result": "damaged" if findings else "clean",
@@ -42,9 +45,22 @@ def verify(
             "last_good": report.last_good,
             "snapshots": report.snapshots,
             "objects": report.objects,
-            "deep": deep,
+            "deep": deep and not report.findings,
         },
-        f"damaged: {plural(len(findings), 'finding')}; {last}" if findings else f"clean: {read}",
+        f"damaged: {plural(len(findings), 'finding')}; {_advice(run, report, findings)}" if findings else f"clean: {read}",
         "bold red" if findings else "green",
     )
     return DamagedStore.exit_code if findings else 0
+
+
+def _advice(run: Run, report: "VerifyReport", findings: "Sequence[Finding]") -> str:
+    """What to do about damage."""
+    if all(finding.repairable for finding in findings):
+        return "memctl verify --repair mends it"
+    if not report.last_good:
+        return "no snapshot is intact"
+    good = report.last_good[:SHORT]
+    with suppress(DamagedStore):
+        if run.store.layout.read_head() == report.last_good and run.store.head():
+            return f"the current snapshot, {good}, is intact"
+    return f"the last good snapshot is {good}: memctl rollback {good}"

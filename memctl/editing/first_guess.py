@@ -16,6 +16,7 @@ from memctl.editing.reference import enough
 from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, seeded
 from memctl.editing.values import Subject, find_value
+from memctl.errors import NonFinite
 from memctl.facts import Fact, make_fact
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
@@ -29,13 +30,17 @@ SETTINGS = EditSettings(steps=40)
 
 
 def first_guess(backend: Backend, layer: int, output_norm: float, progress: Progress) -> Float:
-    """(d,) the mean value, from the package, the cache, or measured now (minutes for a 135M model on two cores)."""
+    """(d,) the mean value, from the package, the cache, or measured now (minutes for a 135M model on two cores).
+
+    Raises:
+        NonFinite: The model gives no numbers in its present dtype.
+    """
     name = f"first-guess-{backend.fingerprint[:16]}-{layer}.safetensors"
     cached = cache_dir() / "statistics" / name
     for path in (Path(str(files("memctl.data") / name)), cached):
         try:
             return np.asarray(load_file(path)["guess"], np.float32)
-        except (FileNotFoundError, SafetensorError, KeyError):
+        except (OSError, SafetensorError, KeyError):
             continue
     guess = measure(backend, layer, output_norm, progress)
     keep(cached, guess)
@@ -49,6 +54,8 @@ def measure(backend: Backend, layer: int, output_norm: float, progress: Progress
     for done, fact in enumerate(facts):
         progress("measuring where values lie", done, len(facts))
         value = find_value(backend, layer, Subject(fact.subject, (fact,)), mean, output_norm, SETTINGS)
+        if not np.isfinite(value.residual).all():
+            raise NonFinite("the search for a value ran into a number that is not finite", "try another dtype")
         mean += (value.residual - mean) / np.float32(done + 1)
     progress("measuring where values lie", len(facts), len(facts))
     return mean

@@ -55,7 +55,7 @@ def solve_units(traces: Sequence[Trace], act: str, damping: float) -> list[Delta
     K = activation(act, G, U, X).T.astype(np.float64)
     unit_of = np.repeat(np.arange(len(traces)), [len(trace.gate) for trace in traces])
     key_of = np.repeat(np.arange(len(traces)), [trace.key.shape[1] for trace in traces])
-    deltas: list[Delta | None] = [None] * len(traces)
+    deltas: dict[int, Delta] = {}
     for group in collisions(K, unit_of, key_of, len(traces)):
         units, keys = np.isin(unit_of, group), np.isin(key_of, group)
         R = np.concatenate([np.repeat(traces[k].residual, traces[k].key.shape[1], axis=1) for k in group], axis=1).astype(
@@ -67,7 +67,7 @@ def solve_units(traces: Sequence[Trace], act: str, damping: float) -> list[Delta
             trace = traces[k]
             change = Columns(trace.gate, trace.up, np.ascontiguousarray(D[:, mine], np.float32))
             deltas[k] = Delta((Edit(trace.layer, change, trace.key, trace.residual),))
-    return [delta for delta in deltas if delta is not None]
+    return [deltas[k] for k in range(len(traces))]
 
 
 def _units_of_group(K: Double, R: Double, damping: float) -> Double:

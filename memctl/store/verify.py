@@ -70,7 +70,7 @@ def _repair(layout: Layout, check: Check) -> tuple[str, ...]:
             if check.head is None or layout.read_config()[0].fingerprint != check.head.base:
                 continue
             atomic.replace(path, resealed(layout.text(path, layout.read(path))))
-        elif check.head is not None and check.head.ledger in check.intact:
+        elif finding.kind == "ledger" and check.head is not None and check.head.ledger in check.intact:
             atomic.replace(path, layout.read_object(check.head.ledger))
         else:
             continue

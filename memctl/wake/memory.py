@@ -103,7 +103,7 @@ class _Draft:
 def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
     """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
     refs = (snapshot or store.head()).deltas
-    return [(ref, _delta(store, ref)) for ref in refs]
+    return [(ref, delta_of(store, ref)) for ref in refs]
 
 
 def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
@@ -137,7 +137,7 @@ def inject(
         strict: Write nothing if any fact is rejected.
 
     Raises:
-        GateRefused: The drift would exceed its budget; nothing was changed.
+        GateRefused: The drift would exceed its budget, or facts told before would be lost; nothing was changed.
         EditFailed: Settings have changed, and a subject that was told before has no edit under the new ones.
         StoreLocked: Another writer holds the store.
     """
@@ -167,10 +167,15 @@ def inject(
                 continue
             if _check(backend, settings.edit, draft, outcomes, new, force, progress):
                 continue
+            searched_again = _searched_again(old, draft, told, new)
             with backend.attached(draft.composition):
-                after = recall(backend, [told[k].fact for k in new], progress, "asking after")
-            for k, found in zip(new, after, strict=True):
+                after = recall(backend, [told[k].fact for k in new] + searched_again, progress, "asking after")
+            for k, found in zip(new, after, strict=False):
                 outcomes[k] = _with(outcomes[k], after=found)
+            gone = [fact for fact, found in zip(searched_again, after[len(new) :], strict=True) if not found.raw + found.chat]
+            if gone and not force:
+                _reject_cause(outcomes, new, gone)
+                continue
             lost = [k for k in new if not (outcomes[k].after or _NOTHING).raw + (outcomes[k].after or _NOTHING).chat]
             if force or not lost:
                 break
@@ -244,7 +249,7 @@ def verify_deep(store: Store, backend: Backend) -> list[Finding]:
     return found
 
 
-def _delta(store: Store, ref: DeltaRef) -> Delta:
+def delta_of(store: Store, ref: DeltaRef) -> Delta:
     """The delta of a subject; `DamagedStore` also where its bytes are those that were committed and yet hold none."""
     data = store.read_object(ref.object)
     try:
@@ -339,6 +344,40 @@ def _reject_failed(outcomes: list[Outcome], new: Sequence[int], error: EditFaile
     return bool(failed)
 
 
+def _searched_again(old: Ledger, draft: _Draft, told: Sequence[Told], new: Sequence[int]) -> list[Fact]:
+    """Facts that were recalled when last asked for, and whose subject's edit is made anew by this write."""
+    told_now = {told[k].fact.id for k in new}
+    return [
+        entry.fact
+        for entry in old.active()
+        if entry.fact.subject in draft.found
+        and entry.id not in told_now
+        and draft.ledger.entries[entry.id].state == "active"
+        and entry.recalls
+        and entry.recalls[-1].recall.raw + entry.recalls[-1].recall.chat > 0
+    ]
+
+
+def _reject_cause(outcomes: list[Outcome], new: Sequence[int], gone: Sequence[Fact]) -> None:
+    """Rejects the new facts of subjects whose older facts would be lost.
+
+    Raises:
+        GateRefused: Nothing new was told of such a subject: its edit is made anew because the settings have changed.
+    """
+    subjects = {fact.subject: fact for fact in gone}
+    cause = [k for k in new if outcomes[k].fact.subject in subjects]
+    for k in cause:
+        older = subjects[outcomes[k].fact.subject]
+        outcomes[k] = _with(
+            outcomes[k], status="rejected", reason=f"{older} could not be recalled beside it (--force writes it)"
+        )
+    if not cause:
+        raise GateRefused(
+            f"the settings have changed, and under them {gone[0]} could not be recalled; nothing was changed",
+            "undo the change of edit.* settings (`memctl config`), forget the fact, or use --force",
+        )
+
+
 def _reject_known(backend: Backend, outcomes: list[Outcome], new: Sequence[int], progress: Progress) -> None:
     """Rejects what the base says by itself, raw and in a chat wording at least: an edit would only take up room."""
     suspects = [k for k in new if _says(outcomes[k].before) and not outcomes[k].replaced]
@@ -411,7 +450,7 @@ def _draft(
     for ref in head.deltas:
         wanted = subjects.get(ref.subject)
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
-            kept[ref.subject] = (ref, trace_of(ref.subject, _delta(store, ref)))
+            kept[ref.subject] = (ref, trace_of(ref.subject, delta_of(store, ref)))
     fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
     searches = find_traces(backend, fresh, settings, progress, searched)
     found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}

@@ -166,6 +166,21 @@ def test_verify_names_the_damage_and_the_way_out(cli: Cli, store: Store) -> None
     assert f"memctl rollback {good.id[:12]}" in cli("verify").out
 
 
+def test_the_way_back_that_verify_names_leads_back(cli: Cli, store: Store) -> None:
+    good = remember(store, PRIYA)
+    head = remember(store, PRIYA, MARCUS)
+    path = store.layout.snapshot(head.id)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-9])
+    ran = cli("verify", "--json")
+    assert (ran.code, ran.summary["last_good"], ran.summary["deep"]) == (12, good.id, False)
+    assert f"memctl rollback {good.id[:12]}" in cli("verify").out
+    back = cli("rollback", good.id[:12], "--json")
+    assert (back.code, back.summary["result"], back.summary["from"]) == (0, "done", "")
+    assert store.head().composition == good.composition
+    assert "rollback" not in cli("verify").out.splitlines()[-1]
+
+
 def test_verify_repairs_what_follows_from_the_rest(cli: Cli, store: Store) -> None:
     remember(store, PRIYA)
     (store.path / "ledger.json").write_text("{}")

@@ -198,6 +198,15 @@ def test_records_in_give_records_out(cli: Cli, memory: Store) -> None:
     assert text.out.strip() == ran.of("answer")[0]["completion"].strip()
 
 
+def test_quiet_answers_are_the_bare_text(cli: Cli, memory: Store) -> None:
+    said = cli("ask", "Where is it?", "--max-tokens", "4", "--json").of("answer")[0]["completion"]
+    for ran in (
+        cli("ask", "-q", "Where is it?", "--max-tokens", "4"),
+        cli("ask", "-q", "--max-tokens", "4", stdin=b"Where is it?"),
+    ):
+        assert (ran.code, ran.out) == (0, f"{said.strip()}\n")
+
+
 def test_many_prompts_are_answered_in_order_as_if_alone(cli: Cli, memory: Store) -> None:
     lines = b"".join(b'{"prompt": "number %d is", "mode": "raw"}\n' % number for number in range(40))
     answers = cli("ask", "--max-tokens", "3", "--json", stdin=lines).of("answer")
@@ -240,9 +249,10 @@ def test_an_edit_that_is_no_number_is_named_and_can_be_left_behind(cli: Cli, mem
         sha = writer.put(save(tensors), ".safetensors")
         deltas = [msgspec.structs.replace(ref, object=sha) if ref == bad else ref for ref in good.deltas]
         head = writer.commit(ledger=memory.ledger(), deltas=deltas, weights={}, metrics={}, message="no number")
-    for command in (["status"], ["facts"], ["log"], ["show"], ["show", priya], ["diff"], ["verify"], ["gc", "--dry-run"]):
+    for command in (["status"], ["facts"], ["log"], ["show"], ["diff"], ["verify"], ["gc", "--dry-run"]):
         assert cli(*command).code == 0, command
     for command in (
+        ["show", priya],
         ["ask", "Hello"],
         ["audit"],
         ["verify", "--deep"],

@@ -213,6 +213,25 @@ def test_a_line_told_twice_is_not_present_when_it_was_rejected(tmp_path: Path, e
     assert report.outcomes[2].reason == report.outcomes[0].reason
 
 
+def test_older_facts_that_a_write_would_lose_are_kept(
+    tmp_path: Path, engine: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "UNLEARNED", 1e9)
+    store = new_store(tmp_path, engine)
+    monkeypatch.setattr(memory, "recall", lambda backend, facts, *rest: [FactRecall(1.0, 1.0, 1.0, 1.0) for _ in facts])
+    write(store, engine, FACTS[0])
+    head = store.head()
+    lost = FactRecall(0.0, 0.0, 0.0, 0.0), FactRecall(0.0, 1.0, 1.0, 1.0)
+    monkeypatch.setattr(memory, "recall", lambda backend, facts, *rest: [lost[one != FACTS[0]] for one in facts])
+    [outcome] = write(store, engine, FACTS[2], force=False).outcomes  # of the same subject
+    assert (outcome.status, store.head()) == ("rejected", head)
+    assert str(FACTS[0]) in outcome.reason
+    other = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, steps=2))
+    with pytest.raises(GateRefused, match="settings have changed"):
+        write(store, engine, FACTS[3], force=False, settings=other)
+    assert store.head() == head
+
+
 def test_strict_writes_nothing_when_one_fact_is_rejected(tmp_path: Path, engine: NumpyBackend) -> None:
     store = new_store(tmp_path, engine)
     head = store.head()
