@@ -119,9 +119,8 @@ def _tell(run: Run, outcome: "Outcome", dry_run: bool) -> None:
 
 
 def _preflight_text(check: "Preflight") -> str:
-    parts = ["no finite value"]
-    if check.loss is not None and check.norm is not None:
-        parts = [f"loss {check.loss:.2f} nats a token", f"value at {check.norm:.0%} of its bound"]
+    loss = "no finite loss" if check.loss is None else f"loss {check.loss:.2f} nats a token"
+    parts = [loss, f"value at {check.norm:.0%} of its bound"]
     if check.touched is not None:
         parts.append(f"acts on {check.touched:.4%} of ordinary text")
     met = ", ".join(f"{collision.subject} ({collision.strength:.2f})" for collision in check.collisions)

@@ -49,14 +49,14 @@ class Preflight(msgspec.Struct, frozen=True):
     """What is known of a subject's memory before it is written.
 
     Attributes:
-        loss, norm, touched: Of the search (see `Found`); None where a search ran into no finite number.
+        loss, norm, touched: Of the search (see `Found`); a loss that is no finite number is None.
         collisions: With what is stored and with subjects told before, strongest first.
         refused: Why it must not be written; empty where nothing forbids it.
     """
 
     subject: str
     loss: float | None
-    norm: float | None
+    norm: float
     touched: float | None
     collisions: tuple[Collision, ...]
     refused: str = ""
@@ -85,8 +85,8 @@ def preflight(
         if reason:
             refused.add(trace.subject)
         there.append(trace)
-        loss, norm = (measured if np.isfinite(measured) else None for measured in (found.loss, found.norm))
-        checks.append(Preflight(trace.subject, loss, norm, found.touched, tuple(collisions), reason))
+        loss = found.loss if np.isfinite(found.loss) else None
+        checks.append(Preflight(trace.subject, loss, found.norm, found.touched, tuple(collisions), reason))
     return checks
 
 
