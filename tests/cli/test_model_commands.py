@@ -240,11 +240,12 @@ def test_an_edit_that_is_no_number_is_named_and_can_be_left_behind(cli: Cli, mem
         sha = writer.put(save(tensors), ".safetensors")
         deltas = [msgspec.structs.replace(ref, object=sha) if ref == bad else ref for ref in good.deltas]
         head = writer.commit(ledger=memory.ledger(), deltas=deltas, weights={}, metrics={}, message="no number")
-    for command in (["status"], ["facts"], ["log"], ["show"], ["show", priya], ["diff"], ["verify"], ["gc", "--dry-run"]):
+    for command in (["status"], ["facts"], ["log"], ["show"], ["diff"], ["verify"], ["gc", "--dry-run"]):
         assert cli(*command).code == 0, command
     for command in (
         ["ask", "Hello"],
         ["audit"],
+        ["show", priya],
         ["verify", "--deep"],
         ["inject", "Ines Varga lives in Lima."],
         ["inject", "Ines Varga lives in Lima.", "--dry-run"],
