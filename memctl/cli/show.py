@@ -47,9 +47,9 @@ def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
 
 def _memory(store: Store, head: Snapshot, ref: DeltaRef) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from memctl.editing.inspection import inspect
-    from memctl.wake.memory import delta_of
+    from memctl.wake.memory import live
 
-    memories = {other.subject: delta_of(store, other) for other in head.deltas}
+    memories = {other.subject: delta for other, delta in live(store, head)}
     found = inspect(ref.subject, memories, head.base)
     facts = {other.subject: list(other.facts) for other in head.deltas}
     delta = {

@@ -103,7 +103,7 @@ class _Draft:
 def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
     """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
     refs = (snapshot or store.head()).deltas
-    return [(ref, delta_of(store, ref)) for ref in refs]
+    return [(ref, _delta(store, ref)) for ref in refs]
 
 
 def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
@@ -249,7 +249,7 @@ def verify_deep(store: Store, backend: Backend) -> list[Finding]:
     return found
 
 
-def delta_of(store: Store, ref: DeltaRef) -> Delta:
+def _delta(store: Store, ref: DeltaRef) -> Delta:
     """The delta of a subject; `DamagedStore` also where its bytes are those that were committed and yet hold none."""
     data = store.read_object(ref.object)
     try:
@@ -450,7 +450,7 @@ def _draft(
     for ref in head.deltas:
         wanted = subjects.get(ref.subject)
         if wanted is not None and ref.settings == mark and ref.facts == tuple(fact.id for fact in wanted.facts):
-            kept[ref.subject] = (ref, trace_of(ref.subject, delta_of(store, ref)))
+            kept[ref.subject] = (ref, trace_of(ref.subject, _delta(store, ref)))
     fresh = [subject for name, subject in sorted(subjects.items()) if name not in kept]
     searches = find_traces(backend, fresh, settings, progress, searched)
     found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}

@@ -255,6 +255,7 @@ def test_an_edit_that_is_no_number_is_named_and_can_be_left_behind(cli: Cli, mem
         ["show", priya],
         ["ask", "Hello"],
         ["audit"],
+        ["show", priya],
         ["verify", "--deep"],
         ["inject", "Ines Varga lives in Lima."],
         ["inject", "Ines Varga lives in Lima.", "--dry-run"],
