@@ -31,7 +31,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         layer: The decoder layer that is edited, from 0; −1 is a little under half of the depth.
         units: Added MLP units per subject; 0 is plain MEMIT.
         damping: λ of the solve, relative to the mean of diag(KᵀC⁻¹K).
-        steps: Most optimisation steps of a value.
+        steps: Most optimisation steps of the value of one fact; of a subject with n facts n times as many.
         wordings: Training cues of a fact that are sampled in each step.
         probes: Cues about other relations of the subject that are sampled in each step.
         probe_weight: Factor of their KL divergence to the base.

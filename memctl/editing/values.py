@@ -80,14 +80,15 @@ def find_value(
     adam = _Adam(len(residual), settings.learning_rate * output_norm / np.sqrt(backend.shape.hidden))
     cues, others = [_Rounds(own, random) for own in plan.targets], _Rounds(plan.probes, random)
     learned, loss = 0, 0.0
-    for step in range(settings.steps):
+    steps = settings.steps * len(subject.facts)  # one vector has to hold them all: three in 69 steps left one unlearned
+    for step in range(steps):
         asked, probed = [row for own in cues for row in own.draw(settings.wordings)], others.draw(settings.probes)
         rows = np.array([*asked, *probed])
         shares = np.array([1 / len(asked), settings.probe_weight / max(1, len(probed))], np.float32)
         weights = np.repeat(shares, [len(asked), len(probed)])
         scales = np.full(len(rows), random.uniform(*SCALES), np.float32)
         found = problem.evaluate(rows, residual[None], weights, scales)
-        residual = _bounded(residual - adam.step(found.gradient[0]) * _annealed(step, settings.steps), settings, output_norm)
+        residual = _bounded(residual - adam.step(found.gradient[0]) * _annealed(step, steps), settings, output_norm)
         loss = float(found.losses[: len(asked)].mean())
         learned = learned + 1 if found.hits[: len(asked)].all() and loss < LEARNED else 0
         if learned == PATIENCE:

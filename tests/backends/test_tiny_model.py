@@ -9,6 +9,7 @@ import pytest
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Row
 from memctl.backends.tiny_model import TinyModel, pad
+from memctl.backends.tiny_weights import SHAPE
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
 
 
@@ -104,9 +105,14 @@ def test_names_that_end_alike_are_told_apart(pair, layer):
     assert cosine(one, one) > cosine(one, other) + 0.05
 
 
-def test_the_backward_passes_are_those_of_the_forward_passes():
-    """Against finite differences in float64, through attention and MLP of every layer, with a past."""
+@pytest.mark.parametrize("edited", [False, True])
+def test_the_backward_passes_are_those_of_the_forward_passes(edited: bool):
+    """Against finite differences in float64, through attention and MLP of every layer, with a past and with an edit."""
     model, draw = TinyModel(0), np.random.default_rng(0)
+    d, m = SHAPE.hidden, SHAPE.intermediate
+    low_rank = LowRank(*(0.1 * draw.standard_normal(shape) for shape in ((d, 2), (m, 2))))
+    columns = Columns(*(0.1 * draw.standard_normal(shape) for shape in ((3, d), (3, d), (d, 3))))
+    added = (low_rank, columns) if edited else (None, None)
     tokens, positions = pad([[5, 300, 17, 900, 40, 61]])
     for index in range(4):
         past = model.attend(index, model.embed(tokens[:, :3]), positions[:, :3]).past
@@ -115,11 +121,11 @@ def test_the_backward_passes_are_those_of_the_forward_passes():
 
         def value(x, index=index, past=past, weight=weight):
             attended = model.attend(index, x, positions[:, 3:], past)
-            return float((model.think(index, attended.stream).stream * weight).sum())
+            return float((model.think(index, attended.stream, added).stream * weight).sum())
 
         attended = model.attend(index, stream, positions[:, 3:], past)
-        thought = model.think(index, attended.stream)
-        grad = model.attend_backward(index, attended, model.think_backward(index, thought, weight))
+        thought = model.think(index, attended.stream, added)
+        grad = model.attend_backward(index, attended, model.think_backward(index, thought, weight, added))
         slope = (value(stream + 1e-5 * way) - value(stream - 1e-5 * way)) / 2e-5
         assert float((grad * way).sum()) == pytest.approx(slope, rel=1e-5)
 

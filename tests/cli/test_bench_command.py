@@ -158,7 +158,7 @@ def test_without_matplotlib_the_report_is_there_all_the_same(cli: Cli, monkeypat
         (["speed", "--methods", "memctl"], 2, "methods"),
         (["capacity", "--data", "x.json"], 2, "invents"),
         (["zsre"], 2, "--data"),
-        (["counterfact", "--data", "missing.json"], 2, "cannot be read"),
+        (["counterfact", "--data", "missing.json", "--methods", "memctl"], 2, "cannot be read"),
         (["baselines", "--methods", "memit"], 2, "layers"),
     ],
 )

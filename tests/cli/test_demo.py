@@ -8,6 +8,7 @@ from cli_examples import Cli
 
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.cli.demo import FACTS, STRANGER
+from memctl.editing import preflight
 from memctl.editing.cues import relation_of
 from memctl.evaluation import recall
 from memctl.facts import Fact, Mode
@@ -18,6 +19,7 @@ def _quick(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"STEPS": "1", "LOOK_ALIKES": "2, 2", "WORDINGS": "1", "PROBES": "1"}.items():
         monkeypatch.setenv(f"MEMCTL_EDIT_{name}", value)
     monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
+    monkeypatch.setattr(preflight, "UNLEARNED", 1e9)  # what one step has learned
 
 
 def interviewed(monkeypatch: pytest.MonkeyPatch, stranger: str, *, unsure: bool = False) -> None:
