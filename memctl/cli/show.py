@@ -47,7 +47,7 @@ def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
 
 def _memory(store: Store, head: Snapshot, ref: DeltaRef) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from memctl.editing.inspection import inspect
-    from memctl.wake.memory import live
+    from memctl.wake.live import live
 
     memories = {other.subject: delta for other, delta in live(store, head)}
     found = inspect(ref.subject, memories, head.base)
