@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from memctl.backends import tiny_tokenizer
+from memctl.backends.by_group import ByGroup
 from memctl.backends.fit import require_fit
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
 from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Tokens, ValueProblem
@@ -103,7 +104,7 @@ class NumpyBackend:
         return [np.concatenate(parts).astype(np.float32) for parts in zip(*found, strict=True)]
 
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
-        return NumpyValueProblem(self._model, rows, layer, added_by(under))
+        return ByGroup(rows, lambda own: NumpyValueProblem(self._model, own, layer, added_by(under)))
 
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
         draws = [np.random.default_rng([seed, number]) for number in range(len(prompts))]

@@ -96,6 +96,8 @@ class ValueProblem(Protocol):
     def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
         """Loss and gradient on some of the rows.
 
+        What is found for one group is the same to the bit whatever rows of other groups are run beside it.
+
         Args:
             rows: (k,) indices of the rows to run.
             residuals: (groups, d) added to the output of the layer's MLP at each row's sites.

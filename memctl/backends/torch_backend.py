@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
+from memctl.backends.by_group import ByGroup
 from memctl.backends.fit import require_fit
 from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
 from memctl.backends.torch_batches import (
@@ -30,7 +32,7 @@ from memctl.backends.torch_batches import (
     padded,
 )
 from memctl.backends.torch_composition import attach
-from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of, output_of
+from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of, output_of, rows_are_exact
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
@@ -202,7 +204,20 @@ class TorchBackend:
         return shared, key_values_of(cache)
 
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
-        return TorchValueProblem(self.model, self.layout, rows, layer, lambda: self.attached(under))
+        def problem(rows: Sequence[Row]) -> ValueProblem:
+            return TorchValueProblem(self.model, self.layout, rows, layer, self._chat_begins, lambda: self.attached(under))
+
+        return problem(rows) if self._rows_are_exact else ByGroup(rows, problem)
+
+    @cached_property
+    def _rows_are_exact(self) -> bool:
+        return rows_are_exact(self.layout.layers[0].mlp, self.shape.hidden, self.model.get_output_embeddings().weight)
+
+    @cached_property
+    def _chat_begins(self) -> Tokens:
+        """What every chat prompt begins with."""
+        one, other = self.encode("a", "chat").tokens, self.encode("1", "chat").tokens
+        return one[: common_prefix([one, other], len(one))]
 
     # Answers and scores under what is attached
 

@@ -16,15 +16,11 @@ from memctl.editing.selectors import TOUCHED, activation, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
-from memctl.editing.values import Subject, find_value
+from memctl.editing.values import NOT_IN_TOKENS, Subject, Value, find_values
 from memctl.errors import EditFailed, NonFinite, UsageError
 from memctl.facts import Cue
 from memctl.progress import Progress
 from memctl.settings import EditSettings
-
-_NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
-"""What a search for the subject or the object in a rendered text and its tokens ends in where they are not there: a chat
-template may rewrite what it is given, and a tokenizer drop it."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +61,6 @@ def find_traces(
 ) -> list[Found]:
     """Keys, values and units of subjects.
 
-    One subject at a time: the shape of a batch decides how a kernel rounds, and Adam carries a last bit far. So a fact told in
-    a batch has the very bytes of one told alone.
-
     Args:
         searched: What earlier calls with these settings have found, which is not searched again; the new ones are added.
 
@@ -76,29 +69,31 @@ def find_traces(
     """
     searched = {} if searched is None else searched
     failed: dict[str, str] = {}
-    layer = edited_layer(backend, settings)
     if fresh := [subject for subject in subjects if subject not in searched]:
+        layer = edited_layer(backend, settings)
         stats = statistics(backend, layer, progress)
-        guess = first_guess(backend, layer, float(stats.output_norm[0]), progress)
-    for done, subject in enumerate(fresh):
-        progress("finding values", done, len(fresh))
-        try:
-            searched[subject] = _found(backend, layer, subject, stats, guess, settings)
-        except NonFinite as error:
-            failed[subject.name] = error.message
-        except _NOT_IN_TOKENS as error:
-            reason = f"its text is not found again in what the model reads ({type(error).__name__}: {error})"
-            failed[subject.name] = reason
-    progress("finding values", len(fresh), len(fresh))
+        norm = float(stats.output_norm[0])
+        guess = first_guess(backend, layer, norm, progress)
+        values = find_values(backend, layer, fresh, guess, norm, settings, progress)
+        for done, (subject, value) in enumerate(zip(fresh, values, strict=True)):
+            progress("fitting units", done, len(fresh))
+            try:
+                if isinstance(value, Exception):
+                    raise value
+                searched[subject] = _found(backend, layer, subject, value, stats, settings)
+            except NonFinite as error:
+                failed[subject.name] = error.message
+            except NOT_IN_TOKENS as error:
+                reason = f"its text is not found again in what the model reads ({type(error).__name__}: {error})"
+                failed[subject.name] = reason
+        progress("fitting units", len(fresh), len(fresh))
     if failed:
         raise EditFailed(failed)
     return [searched[subject] for subject in subjects]
 
 
-def _found(backend: Backend, layer: int, subject: Subject, stats: Statistics, guess: Float, settings: EditSettings) -> Found:
-    """The trace of one subject; raises `NonFinite`, or one of `_NOT_IN_TOKENS`."""
-    output_norm = float(stats.output_norm[0])
-    value = find_value(backend, layer, subject, guess, output_norm, settings)
+def _found(backend: Backend, layer: int, subject: Subject, value: Value, stats: Statistics, settings: EditSettings) -> Found:
+    """The trace of one subject; raises `NonFinite`, or one of `NOT_IN_TOKENS`."""
     seen, modes = _at_subject(backend, layer, subject.name, value.cues)
     gate = up = np.empty((0, backend.shape.hidden), np.float32)
     key, touched = _by_mode(seen.keys, modes), None
@@ -110,7 +105,7 @@ def _found(backend: Backend, layer: int, subject: Subject, stats: Statistics, gu
         touched = float((acting >= TOUCHED).any(axis=1).mean())
     if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
         raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
-    norm = float(np.linalg.norm(value.residual)) / (settings.norm_bound * output_norm)
+    norm = float(np.linalg.norm(value.residual)) / (settings.norm_bound * float(stats.output_norm[0]))
     return Found(Trace(subject.name, layer, key, value.residual[:, None], gate, up), value.loss, norm, touched)
 
 

@@ -1,7 +1,7 @@
 """Where the search for a value begins: the mean of the values of invented facts.
 
 Values of unlike facts have half of their length in common: "say what you were told of this name, in a sentence". From there
-40 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
+24 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
 """
 
 from importlib.resources import files
@@ -15,7 +15,7 @@ from memctl.backends.protocol import Backend, Float
 from memctl.editing.reference import enough
 from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, seeded
-from memctl.editing.values import Subject, find_value
+from memctl.editing.values import Subject, Value, find_values
 from memctl.errors import NonFinite
 from memctl.facts import Fact, make_fact
 from memctl.models.cache import cache_dir, replacing
@@ -25,7 +25,7 @@ from memctl.settings import EditSettings
 FACTS = 32
 """So many relations are sampled, each with one fact; an engine for tests makes do with fewer (see `enough`)."""
 
-SETTINGS = EditSettings(steps=40)
+SETTINGS = EditSettings(steps=40, learning_rate=0.8)
 """The first of these searches begin from nothing or little, so they get more steps than a fact does later."""
 
 
@@ -48,16 +48,15 @@ def first_guess(backend: Backend, layer: int, output_norm: float, progress: Prog
 
 
 def measure(backend: Backend, layer: int, output_norm: float, progress: Progress) -> Float:
-    """Finds the values of invented facts one after the other, each from the mean of those before it."""
-    facts = _facts(enough(FACTS, backend))
+    """Finds the values of invented facts: some from nothing, then all the others from the mean of those."""
+    subjects = [Subject(fact.subject, (fact,)) for fact in _facts(enough(FACTS, backend))]
+    first = max(1, len(subjects) // 4)
     mean: Float = np.zeros(backend.shape.hidden, np.float32)
-    for done, fact in enumerate(facts):
-        progress("measuring where values lie", done, len(facts))
-        value = find_value(backend, layer, Subject(fact.subject, (fact,)), mean, output_norm, SETTINGS)
-        if not np.isfinite(value.residual).all():
-            raise NonFinite("the search for a value ran into a number that is not finite", "try another dtype")
-        mean += (value.residual - mean) / np.float32(done + 1)
-    progress("measuring where values lie", len(facts), len(facts))
+    for part in (subjects[:first], subjects[first:]):
+        values = find_values(backend, layer, part, mean, output_norm, SETTINGS, progress)
+        mean = np.mean([value.residual for value in values if isinstance(value, Value)], axis=0, dtype=np.float32)
+    if not np.isfinite(mean).all():
+        raise NonFinite("the search for a value ran into a number that is not finite", "try another dtype")
     return mean
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from memctl.backends.protocol import Backend, Float
 from memctl.editing.statistics import Statistics, all_contexts, look_alike_inputs
@@ -107,7 +108,8 @@ def _hinge(start: Float, P: Float, N: Float, limits: Float) -> Float:
         gradient = 2 / len(P) * ((over - low) @ P) + 2 / HIGH_SCALE * (high @ N) + 2 * RIDGE / len(v) * v
         return float(value), gradient.astype(np.float64)
 
-    found = minimize(loss, start.astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
+    with threadpool_limits(1, user_api="blas"):  # 576 coordinates: handing parts to other threads costs as much again
+        found = minimize(loss, start.astype(np.float64), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
     return np.asarray(found.x, np.float32)
 
 

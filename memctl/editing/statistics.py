@@ -5,7 +5,7 @@ MEMIT needs the second moment of the keys. All of it comes from the pristine bas
 """
 
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,13 +71,19 @@ def statistics(backend: Backend, layer: int, progress: Progress) -> Statistics:
     """The statistics of a layer, from the cache or measured now (about a minute for a 135M model on two cores)."""
     path = _path(backend.fingerprint, layer, "inputs")
     try:
-        stored = load_file(path)
-        return Statistics(**(stored | {"reference": stored["reference"].astype(np.float32)}))
+        return _read(path, path.stat().st_mtime_ns)
     except (FileNotFoundError, SafetensorError, TypeError, KeyError):
         made = _measure(backend, layer, progress)
     tensors = {field.name: getattr(made, field.name) for field in fields(made)}
     _keep(path, tensors | {"reference": made.reference.astype(np.float16)})
     return made
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path, modified: int) -> Statistics:
+    """Statistics from the cache, kept for the next fact that is told to this process; `modified` is the file's time."""
+    stored = load_file(path)
+    return Statistics(**(stored | {"reference": stored["reference"].astype(np.float32)}))
 
 
 def covariance(backend: Backend, layer: int, progress: Progress) -> NDArray[np.float64]:

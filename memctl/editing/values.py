@@ -10,16 +10,18 @@ subject, scored at the place of the object only: without them one vector says "J
 drawn anew in each step, so that the value holds where a unit fires a little weaker.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memctl.backends.protocol import Backend, Float, Row
 from memctl.deltas import Composition
 from memctl.editing.cues import Probe, answers, probes, training_cues
 from memctl.editing.subjects import last_tokens, seeded
 from memctl.facts import Cue, Fact
+from memctl.progress import Progress
 from memctl.settings import EditSettings
 
 SCALES = (0.8, 1.1)
@@ -29,8 +31,15 @@ LEARNED = 0.05
 PATIENCE = 3
 """A value is done after so many learned steps on end."""
 
-PROBED = 12
+PROBED = 8
 """Other relations that a subject is held to the base on, drawn by its name; each raw and in chat."""
+
+AT_ONCE = 16
+"""Subjects whose values are sought side by side: rows enough to make the products of matrices worth their overhead."""
+
+NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
+"""What a search for the subject or the object in a rendered text and its tokens ends in where they are not there: a chat
+template may rewrite what it is given, and a tokenizer drop it."""
 
 FINAL_RATE = 0.1
 BETA1, BETA2, EPSILON = 0.8, 0.9, 1e-8
@@ -64,36 +73,127 @@ class _Plan:
     probes: list[int]
 
 
-def find_value(
-    backend: Backend, layer: int, subject: Subject, guess: Float, output_norm: float, settings: EditSettings
-) -> Value:
-    """Optimises the value of a subject.
+def find_values(
+    backend: Backend,
+    layer: int,
+    subjects: Sequence[Subject],
+    guess: Float,
+    output_norm: float,
+    settings: EditSettings,
+    progress: Progress,
+) -> list[Value | Exception]:
+    """Optimises the values of subjects, several side by side.
+
+    A subject's value is the same to the bit whether it is sought alone or beside others: its rows are drawn by its name, and an
+    engine keeps what it finds for one group apart from the others.
 
     Args:
         guess: (d,) where the search begins; see `first_guess`.
         output_norm: Norm of the layer's MLP output on ordinary text: the unit of the learning rate and the bound.
+
+    Returns:
+        For each subject its value, or one of `NOT_IN_TOKENS` where there are no rows for it.
     """
-    plan = _plan(backend, subject, settings)
-    problem = backend.value_problem(plan.rows, layer)
-    random = seeded("value", subject.name, *(fact.id for fact in subject.facts))
-    residual = guess.astype(np.float32)
-    adam = _Adam(len(residual), settings.learning_rate * output_norm / np.sqrt(backend.shape.hidden))
-    cues, others = [_Rounds(own, random) for own in plan.targets], _Rounds(plan.probes, random)
-    learned, loss = 0, 0.0
-    steps = settings.steps * len(subject.facts)  # one vector has to hold them all: three in 69 steps left one unlearned
-    for step in range(steps):
-        asked, probed = [row for own in cues for row in own.draw(settings.wordings)], others.draw(settings.probes)
-        rows = np.array([*asked, *probed])
-        shares = np.array([1 / len(asked), settings.probe_weight / max(1, len(probed))], np.float32)
-        weights = np.repeat(shares, [len(asked), len(probed)])
-        scales = np.full(len(rows), random.uniform(*SCALES), np.float32)
-        found = problem.evaluate(rows, residual[None], weights, scales)
-        residual = _bounded(residual - adam.step(found.gradient[0]) * _annealed(step, steps), settings, output_norm)
-        loss = float(found.losses[: len(asked)].mean())
-        learned = learned + 1 if found.hits[: len(asked)].all() and loss < LEARNED else 0
-        if learned == PATIENCE:
-            break
-    return Value(residual, plan.cues, loss)
+    found: list[Value | Exception] = []
+    total = settings.steps * sum(len(subject.facts) for subject in subjects)
+    for begin in range(0, len(subjects), AT_ONCE):
+        part = subjects[begin : begin + AT_ONCE]
+        before = settings.steps * sum(len(subject.facts) for subject in subjects[:begin])
+
+        def report(steps: int, before: int = before) -> None:
+            progress("finding values", before + steps, total)
+
+        found += _side_by_side(backend, layer, part, guess, output_norm, settings, report)
+    return found
+
+
+def _side_by_side(
+    backend: Backend,
+    layer: int,
+    subjects: Sequence[Subject],
+    guess: Float,
+    output_norm: float,
+    settings: EditSettings,
+    report: Callable[[int], None],
+) -> list[Value | Exception]:
+    found: list[Value | Exception | None] = []
+    searches: list[_Search] = []
+    rows: list[Row] = []
+    for subject in subjects:
+        try:
+            plan = _plan(backend, subject, settings)
+        except NOT_IN_TOKENS as error:
+            found.append(error)
+            continue
+        search = _Search(subject, plan, len(rows), guess, output_norm, settings)
+        rows += [replace(row, group=len(searches)) for row in plan.rows]
+        searches.append(search)
+        found.append(None)
+    if searches:
+        problem = backend.value_problem(rows, layer)
+        while open_ones := [search for search in searches if not search.done]:
+            report(sum(search.steps if search.done else search.step for search in searches))
+            drawn = [search.draw() for search in open_ones]
+            ends = np.cumsum([len(one.rows) for one in drawn])
+            result = problem.evaluate(
+                np.concatenate([one.rows for one in drawn]),
+                np.stack([search.residual for search in searches]),
+                np.concatenate([one.weights for one in drawn]),
+                np.concatenate([one.scales for one in drawn]),
+            )
+            for search, end, one in zip(open_ones, ends, drawn, strict=True):
+                own = slice(int(end) - len(one.rows), int(end))
+                search.learn(result.losses[own], result.hits[own], result.gradient[searches.index(search)])
+    values = iter(search.value() for search in searches)
+    return [next(values) if one is None else one for one in found]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """The rows of a step, with their weights in the loss and the scales of the value."""
+
+    rows: NDArray[np.int64]
+    weights: Float
+    scales: Float
+
+
+class _Search:
+    """One subject's search: what it asks in each step, and where the answers have brought it."""
+
+    def __init__(
+        self, subject: Subject, plan: _Plan, first: int, guess: Float, output_norm: float, settings: EditSettings
+    ) -> None:
+        self.plan, self.first, self.settings, self.output_norm = plan, first, settings, output_norm
+        self.random = seeded("value", subject.name, *(fact.id for fact in subject.facts))
+        self.residual = guess.astype(np.float32)
+        self.adam = _Adam(len(guess), settings.learning_rate * output_norm / np.sqrt(len(guess)))
+        self.cues, self.probes = [_Rounds(own, self.random) for own in plan.targets], _Rounds(plan.probes, self.random)
+        self.steps = settings.steps * len(subject.facts)  # one vector has to hold them all: three in 69 left one unlearned
+        self.step = self.asked = self.learned = 0
+        self.loss = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.learned == PATIENCE or self.step == self.steps
+
+    def draw(self) -> _Drawn:
+        asked = [row for own in self.cues for row in own.draw(self.settings.wordings)]
+        probed = self.probes.draw(self.settings.probes)
+        self.asked = len(asked)
+        shares = np.array([1 / len(asked), self.settings.probe_weight / max(1, len(probed))], np.float32)
+        rows = np.array([*asked, *probed]) + self.first
+        scale = self.random.uniform(*SCALES)
+        return _Drawn(rows, np.repeat(shares, [len(asked), len(probed)]), np.full(len(rows), scale, np.float32))
+
+    def learn(self, losses: Float, hits: NDArray[np.bool_], gradient: Float) -> None:
+        change = self.adam.step(gradient) * _annealed(self.step, self.steps)
+        self.residual = _bounded(self.residual - change, self.settings, self.output_norm)
+        self.loss = float(losses[: self.asked].mean())
+        self.learned = self.learned + 1 if hits[: self.asked].all() and self.loss < LEARNED else 0
+        self.step += 1
+
+    def value(self) -> Value:
+        return Value(self.residual, self.plan.cues, self.loss)
 
 
 def _plan(backend: Backend, subject: Subject, settings: EditSettings) -> _Plan:

@@ -1,5 +1,7 @@
 """What every engine owes to the layers above, checked on numpy's tiny model and on random torch models."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engines import FAMILIES
@@ -232,6 +234,19 @@ class TestValueProblem:
         np.testing.assert_allclose(before[[0, 2]], after[[0, 2]], atol=1e-5)
         assert (np.abs(before - after)[[1, 3]] > 1e-6).all()
         assert not evaluate(problem, moved, rows=[0, 2]).gradient[1].any()
+
+    @EVERY
+    def test_what_is_found_for_a_group_does_not_depend_on_the_others(self, backend):
+        """To the bit: a fact told in a batch has the bytes of one told alone."""
+        rows, together = self.problem(backend)
+        at = residuals(backend, 2)
+        for group in (0, 1):
+            own = [index for index, one in enumerate(rows) if one.group == group]
+            alone = backend.value_problem([replace(rows[index], group=0) for index in own], LAYER)
+            found = evaluate(alone, at[[group]], count=len(own))
+            beside = evaluate(together, at, count=4)
+            assert np.array_equal(found.losses, beside.losses[own])
+            assert np.array_equal(found.gradient[0], beside.gradient[group])
 
     @MAIN
     def test_any_rows_in_any_order_give_their_own_losses(self, backend):

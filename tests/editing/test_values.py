@@ -7,7 +7,8 @@ import pytest
 
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.editing import first_guess
-from memctl.editing.values import Subject, find_value
+from memctl.editing.values import Subject, Value, find_values
+from memctl.evaluation.invented import invented_facts
 from memctl.facts import make_fact
 from memctl.progress import silent
 from memctl.settings import EditSettings
@@ -27,15 +28,22 @@ def guess() -> np.ndarray:
     return np.zeros(NumpyBackend().shape.hidden, np.float32)
 
 
+def find_value(guess: np.ndarray, settings: EditSettings, *subjects: Subject) -> Value:
+    """The value of the first of the subjects, by default SUBJECT."""
+    found = find_values(NumpyBackend(), LAYER, subjects or [SUBJECT], guess, NORM, settings, silent)[0]
+    assert isinstance(found, Value)
+    return found
+
+
 def test_more_steps_learn_more_and_none_keeps_the_guess(guess: np.ndarray) -> None:
-    few, many = (find_value(NumpyBackend(), LAYER, SUBJECT, guess, NORM, EditSettings(steps=n)) for n in (1, 40))
+    few, many = (find_value(guess, EditSettings(steps=n)) for n in (1, 40))
     assert many.loss < few.loss - 1
-    still = find_value(NumpyBackend(), LAYER, SUBJECT, guess + 1, NORM, EditSettings(steps=0))
+    still = find_value(guess + 1, EditSettings(steps=0))
     assert np.array_equal(still.residual, guess + 1)
 
 
 def test_no_value_is_longer_than_its_bound(guess: np.ndarray) -> None:
-    value = find_value(NumpyBackend(), LAYER, SUBJECT, guess, NORM, EditSettings(learning_rate=20, norm_bound=0.5))
+    value = find_value(guess, EditSettings(learning_rate=20, norm_bound=0.5))
     assert np.linalg.norm(value.residual) == pytest.approx(0.5, rel=1e-5)
 
 
@@ -51,3 +59,10 @@ def test_a_damaged_guess_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> N
     (path,) = (first_guess.cache_dir() / "statistics").glob("first-guess-*")
     path.write_bytes(path.read_bytes()[:-7])
     assert np.array_equal(first_guess.first_guess(NumpyBackend(), LAYER, NORM, silent), found)
+
+
+def test_a_value_is_the_same_alone_and_beside_others(guess: np.ndarray) -> None:
+    others = [Subject(fact.subject, (fact,)) for fact in invented_facts(3, 5)]
+    alone, beside = (find_value(guess, EditSettings(steps=12), SUBJECT, *company) for company in ([], others))
+    assert np.array_equal(alone.residual, beside.residual)
+    assert alone.loss == beside.loss
