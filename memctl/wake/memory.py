@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition, Delta, compose
 from memctl.editing.cues import relation_of
@@ -30,7 +31,7 @@ from memctl.facts import Fact, LedgerEntry, Provenance, Recall, RecallRecord
 from memctl.progress import Progress
 from memctl.settings import EditSettings, Settings, edit_hash
 from memctl.store.check import Finding
-from memctl.store.records import DeltaRef, Ledger, Snapshot
+from memctl.store.records import AdapterRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.writer import Writer
 
@@ -90,6 +91,8 @@ class _Draft:
     """A state of the memory that is not committed yet, and what was found for the subjects that are not as they were."""
 
     ledger: Ledger
+    adapter_ref: AdapterRef | None = None
+    adapter: Adapter | None = None
     refs: list[DeltaRef] = field(default_factory=list)
     deltas: list[Delta] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
@@ -97,7 +100,7 @@ class _Draft:
 
     @property
     def composition(self) -> Composition:
-        return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True))
+        return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True), self.adapter)
 
 
 def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
@@ -106,14 +109,28 @@ def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef,
     return [(ref, _delta(store, ref)) for ref in refs]
 
 
-def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
-    """Deltas with the scales of their references."""
-    return compose((delta, ref.scale) for ref, delta in memories)
+def learned(store: Store, snapshot: Snapshot | None = None) -> Adapter | None:
+    """The adapter of a snapshot (HEAD if none is given), hashed before it is used; None where there is none."""
+    ref = (snapshot or store.head()).adapter
+    if ref is None:
+        return None
+    data = store.read_object(ref.object)
+    try:
+        return Adapter.from_bytes(data)
+    except DamagedStore as error:
+        where = f"objects/{ref.object[:2]}/{ref.object}"
+        raise DamagedStore(f"{where}: {error.message}", "`memctl rollback` to a snapshot of `memctl log` before it") from error
+
+
+def composed(memories: Iterable[tuple[DeltaRef, Delta]], adapter: Adapter | None = None) -> Composition:
+    """An adapter, and deltas with the scales of their references."""
+    return compose(((delta, ref.scale) for ref, delta in memories), adapter)
 
 
 def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
     """What a snapshot (HEAD if none is given) attaches to the base."""
-    return composed(live(store, snapshot))
+    snapshot = snapshot or store.head()
+    return composed(live(store, snapshot), learned(store, snapshot))
 
 
 def inject(
@@ -230,8 +247,7 @@ def forget(
         still = [
             past.id
             for past in store.log()
-            if (snapshot is None or past.id != snapshot.id)
-            and {entry.id for entry in gone} & {fact for ref in past.deltas for fact in ref.facts}
+            if (snapshot is None or past.id != snapshot.id) and {entry.id for entry in gone} & past.carried
         ]
     return ForgetReport(tuple(gone), snapshot, tuple(still))
 
@@ -456,7 +472,7 @@ def _draft(
     found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}
     traces = [trace for _, trace in kept.values()] + [one.trace for one in found.values()]
     traces.sort(key=lambda trace: trace.subject)
-    draft = _Draft(ledger, traces=traces, found=found)
+    draft = _Draft(ledger, head.adapter, learned(store, head), traces=traces, found=found)
     for trace, delta in zip(traces, solve(backend, traces, settings, progress), strict=True):
         scale = kept[trace.subject][0].scale if trace.subject in kept else 1.0
         facts = tuple(fact.id for fact in subjects[trace.subject].facts)
@@ -502,6 +518,7 @@ def _put(writer: Writer, backend: Backend, draft: _Draft, drift: Drift, message:
     return writer.commit(
         ledger=draft.ledger,
         deltas=refs,
+        adapter=draft.adapter_ref,
         weights=weight_hashes(backend, draft.composition),
         metrics={"drift": drift.perplexity, "divergence": drift.divergence},
         message=message,
