@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from memctl.adapters import Adapter, Factors
 from memctl.backends import tiny_tokenizer
 from memctl.backends.fit import require_fit
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
@@ -19,6 +20,20 @@ from memctl.backends.tiny_tokenizer import END
 from memctl.backends.tiny_weights import LAST, SHAPE
 from memctl.deltas import Composition
 from memctl.facts import Mode
+
+PARTS = ("gate", "up", "down")
+
+
+def path_of(layer: int, part: str) -> str:
+    """Where a projection would be in a model of the usual layout."""
+    return f"model.layers.{layer}.mlp.{part}_proj"
+
+
+PROJECTIONS = {
+    path_of(layer, part): (SHAPE.intermediate, SHAPE.hidden) if part == "down" else (SHAPE.hidden, SHAPE.intermediate)
+    for layer in range(SHAPE.layers)
+    for part in PARTS
+}
 
 Choose = Callable[[int, Real], int]
 """The next token of a prompt (its number among the prompts), from log-probabilities (vocabulary,)."""
@@ -126,7 +141,7 @@ class NumpyBackend:
         for chosen in _batches(sequences):
             tokens, positions = pad([sequences[row] for row in chosen])
             log_p = log_q = self._next(tokens, positions)
-            if self._attached.deltas:
+            if self._attached:
                 with self.attached(PRISTINE):
                     log_q = self._next(tokens, positions)
             kl = np.sum(np.exp(log_q) * (log_q - log_p), axis=-1)
@@ -138,7 +153,7 @@ class NumpyBackend:
 
     @contextmanager
     def attached(self, composition: Composition) -> Iterator[None]:
-        require_fit(composition, SHAPE)
+        require_fit(composition, SHAPE, PROJECTIONS)
         outer, self._attached = self._attached, composition
         try:
             yield
@@ -205,7 +220,10 @@ class NumpyBackend:
         }
 
     def tensor_names(self, layer: int) -> dict[str, str]:
-        return {name: f"model.layers.{layer}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
+        return {part: f"{path_of(layer, part)}.weight" for part in PARTS}
+
+    def projections(self) -> dict[str, tuple[int, int]]:
+        return dict(PROJECTIONS)
 
     def rehash(self) -> str:
         return self._model.weights.fingerprint()
@@ -217,8 +235,19 @@ class NumpyBackend:
 
 def added_by(composition: Composition) -> list[Added]:
     """What a composition adds to each layer."""
-    require_fit(composition, SHAPE)
-    return [(composition.low_rank(layer), composition.columns(layer)) for layer in range(SHAPE.layers)]
+    require_fit(composition, SHAPE, PROJECTIONS)
+    return [
+        Added(composition.low_rank(layer), composition.columns(layer), _factors(composition.adapter, layer))
+        for layer in range(SHAPE.layers)
+    ]
+
+
+def _factors(adapter: Adapter | None, layer: int) -> dict[str, Factors]:
+    """An adapter's factors of a layer by the part of its MLP, the scale folded into B."""
+    if adapter is None:
+        return {}
+    found = {part: adapter.projections.get(path_of(layer, part)) for part in PARTS}
+    return {part: Factors(own.A, own.B * np.float32(adapter.scale)) for part, own in found.items() if own is not None}
 
 
 def _batches(sequences: Sequence[Tokens]) -> Iterator[list[int]]:

@@ -183,6 +183,9 @@ class Backend(Protocol):
     def mlp_weights(self, layer: int) -> dict[str, Float]:
         """The base's `gate` (m, d), `up` (m, d) and `down` (d, m) of a layer in float32, a copy."""
 
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """Paths of all MLP projections, lowest layer first, with the widths of input and output: what an adapter acts on."""
+
     def tensor_names(self, layer: int) -> dict[str, str]:
         """Names of `gate`, `up`, `down` of a layer in the base's checkpoint."""
 

@@ -4,24 +4,42 @@ A layer is RMSNorm, attention with a bias for each distance, RMSNorm, and a SwiG
 results then depend on the shape of a batch only far below what anyone looks at.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memctl.adapters import Factors
 from memctl.backends.tiny_weights import HEADS, REACH, draw_weights
 from memctl.deltas import Columns, LowRank
 
 Real = NDArray[np.float64]
 Index = NDArray[np.int64]
-Added = tuple[LowRank | None, Columns | None]
-"""What is attached to one layer's MLP."""
 
 FAR = 1 << 20
 """Position of padding: after every query, so no query sees it."""
 
 EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Added:
+    """What is attached to one layer's MLP; an adapter's factors by `gate`, `up` and `down`, the scale in B."""
+
+    low_rank: LowRank | None = None
+    columns: Columns | None = None
+    adapter: Mapping[str, Factors] = field(default_factory=dict)
+
+    def beside(self, part: str, inputs: Real, output: Real) -> Real:
+        """A projection's output with what the adapter adds to it."""
+        factors = self.adapter.get(part)
+        return output if factors is None else output + (inputs @ factors.A.T) @ factors.B.T
+
+    def backward(self, part: str, grad: Real, inward: Real) -> Real:
+        """The gradient with respect to a projection's input with what comes back through the adapter."""
+        factors = self.adapter.get(part)
+        return inward if factors is None else _plus((grad @ factors.B) @ factors.A, inward)
 
 
 @dataclass(frozen=True)
@@ -87,30 +105,30 @@ class TinyModel:
         layer = self.weights.layers[index]
         inputs = normalize(stream)
         seen = inputs[..., : len(layer.down)]
-        gate, up = seen @ layer.gate.T, seen @ layer.up.T
+        gate = added.beside("gate", inputs, seen @ layer.gate.T)
+        up = added.beside("up", inputs, seen @ layer.up.T)
         keys = silu(gate) * up
-        out = _plus(stream, keys @ layer.down.T)
-        low_rank, columns = added
-        if low_rank is not None:
+        out = added.beside("down", keys, _plus(stream, keys @ layer.down.T))
+        if (low_rank := added.low_rank) is not None:
             out += (keys @ low_rank.V) @ low_rank.U.T
-        if columns is not None:
+        if (columns := added.columns) is not None:
             out += (silu(inputs @ columns.gate.T) * (inputs @ columns.up.T)) @ columns.down.T
         return Thought(stream, inputs, gate, up, keys, out)
 
     def think_backward(self, index: int, thought: Thought, grad: Real, added: Added) -> Real:
         """Gradient with respect to the stream that entered the MLP."""
         layer = self.weights.layers[index]
-        low_rank, columns = added
-        keys = grad[..., : len(layer.down)] @ layer.down
-        if low_rank is not None:
+        keys = added.backward("down", grad, grad[..., : len(layer.down)] @ layer.down)
+        if (low_rank := added.low_rank) is not None:
             keys = keys + (grad @ low_rank.U) @ low_rank.V.T
         sigmoid = _sigmoid(thought.gate)
         gate = keys * thought.up * sigmoid * (1 + thought.gate * (1 - sigmoid))
-        seen = gate @ layer.gate + (keys * sigmoid * thought.gate) @ layer.up
-        if columns is not None:
-            z, up, active = thought.inputs @ columns.gate.T, thought.inputs @ columns.up.T, grad @ columns.down
+        up = keys * sigmoid * thought.gate
+        seen = added.backward("up", up, added.backward("gate", gate, gate @ layer.gate + up @ layer.up))
+        if (columns := added.columns) is not None:
+            z, factor, active = thought.inputs @ columns.gate.T, thought.inputs @ columns.up.T, grad @ columns.down
             sigmoid = _sigmoid(z)
-            beside = (active * up * sigmoid * (1 + z * (1 - sigmoid))) @ columns.gate + (active * z * sigmoid) @ columns.up
+            beside = (active * factor * sigmoid * (1 + z * (1 - sigmoid))) @ columns.gate + (active * z * sigmoid) @ columns.up
             seen = _plus(beside, seen)
         return grad + normalize_backward(thought.start, thought.inputs, seen)
 

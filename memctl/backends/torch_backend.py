@@ -98,6 +98,7 @@ class TorchBackend:
             intermediate=self.layout.intermediate,
             vocabulary=self.model.get_output_embeddings().weight.shape[0],
         )
+        self._projections = self._find_projections()
         self._attached: list[Composition] = [PRISTINE]
         self._hooks: list[Any] = []
         self._ends = self._end_tokens()
@@ -284,7 +285,7 @@ class TorchBackend:
     def score(self, sequences: Sequence[Tokens]) -> Scores:
         nll: list[Float] = [np.empty(0, np.float32)] * len(sequences)
         divergence = list(nll)
-        beside = bool(self._attached[-1].deltas)
+        beside = bool(self._attached[-1])
         for batch in batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
             ids = padded([sequences[index] for index in batch]).to(self.device)
             states = self.model.base_model(input_ids=ids).last_hidden_state
@@ -306,7 +307,7 @@ class TorchBackend:
 
     @contextmanager
     def attached(self, composition: Composition) -> Iterator[None]:
-        require_fit(composition, self.shape)
+        require_fit(composition, self.shape, self.projections())
         self._attached.append(composition)
         self._hook(composition)
         try:
@@ -318,7 +319,7 @@ class TorchBackend:
     def _hook(self, composition: Composition) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks = attach(self.layout, composition, self.device)
+        self._hooks = attach(self.layout, self._projections, composition, self.device)
 
     # The base's own tensors
 
@@ -339,6 +340,14 @@ class TorchBackend:
                 if name in checkpoint.keys():  # noqa: SIM118 (no mapping)
                     return _numpy(checkpoint.get_tensor(name))
         return _numpy(module.weight)
+
+    def projections(self) -> dict[str, tuple[int, int]]:
+        return {path: (module.in_features, module.out_features) for path, module in self._projections.items()}
+
+    def _find_projections(self) -> dict[str, Any]:
+        paths = {module: path for path, module in self.model.named_modules()}
+        parts = ((part.gate_up, part.gate, part.up, part.down) for part in self.layout.layers)
+        return {paths[module]: module for own in parts for module in own if module is not None}
 
     def tensor_names(self, layer: int) -> dict[str, str]:
         part = self.layout.layers[layer]

@@ -33,7 +33,7 @@ def show(
 
 def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
     """The ledger entry, its memory, the memories near it, and the snapshots that hold it, newest first."""
-    holding = [past.id for past in store.log(head.id) if any(entry.id in ref.facts for ref in past.deltas)]
+    holding = [past.id for past in store.log(head.id) if entry.id in past.carried]
     ref = next((ref for ref in head.deltas if entry.id in ref.facts), None)
     delta, competing = (None, []) if ref is None else _memory(store, head, ref)
     return {
@@ -41,6 +41,7 @@ def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
         "recalls": msgspec.to_builtins(entry.recalls),
         "delta": delta,
         "competing": competing,
+        "adapter": entry.id in head.adapter.facts if head.adapter else False,
         "snapshots": holding,
     }
 
@@ -88,6 +89,7 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "base": snapshot.base,
         "ledger": snapshot.ledger,
         "deltas": msgspec.to_builtins(snapshot.deltas),
+        "adapter": msgspec.to_builtins(snapshot.adapter),
         "weights": snapshot.weights,
     }
 

@@ -141,6 +141,7 @@ def _build(layout: Layout, base: BaseRef, backend: str) -> None:
         base=base.fingerprint,
         ledger=sha256(ledger),
         deltas=(),
+        adapter=None,
         weights={},
         metrics={},
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition, Delta, compose
 from memctl.editing.edit import Found, find_traces, solve, trace_of
@@ -20,10 +21,10 @@ from memctl.evaluation.drift import Drift
 from memctl.facts import Fact
 from memctl.progress import Progress
 from memctl.settings import EditSettings, edit_hash
-from memctl.store.records import DeltaRef, Ledger, Snapshot
+from memctl.store.records import AdapterRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.writer import Writer
-from memctl.wake.live import read_delta
+from memctl.wake.live import learned, read_delta
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Draft:
     """A state of the memory that is not committed yet, and what was found for the subjects that are not as they were."""
 
     ledger: Ledger
+    adapter_ref: AdapterRef | None = None
+    adapter: Adapter | None = None
     refs: list[DeltaRef] = field(default_factory=list)
     deltas: list[Delta] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
@@ -38,7 +41,7 @@ class Draft:
 
     @property
     def composition(self) -> Composition:
-        return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True))
+        return compose(zip(self.deltas, (ref.scale for ref in self.refs), strict=True), self.adapter)
 
 
 def draft_of(
@@ -67,7 +70,7 @@ def draft_of(
     found = {subject.name: search for subject, search in zip(fresh, searches, strict=True)}
     traces = [trace for _, trace in kept.values()] + [one.trace for one in found.values()]
     traces.sort(key=lambda trace: trace.subject)
-    draft = Draft(ledger, traces=traces, found=found)
+    draft = Draft(ledger, head.adapter, learned(store, head), traces=traces, found=found)
     for trace, delta in zip(traces, solve(backend, traces, settings, progress), strict=True):
         scale = kept[trace.subject][0].scale if trace.subject in kept else 1.0
         facts = tuple(fact.id for fact in subjects[trace.subject].facts)
@@ -84,6 +87,7 @@ def commit(writer: Writer, backend: Backend, draft: Draft, drift: Drift, message
     return writer.commit(
         ledger=draft.ledger,
         deltas=refs,
+        adapter=draft.adapter_ref,
         weights=weight_hashes(backend, draft.composition),
         metrics={"drift": drift.perplexity, "divergence": drift.divergence},
         message=message,

@@ -57,7 +57,6 @@ def forget(
         still = [
             past.id
             for past in store.log()
-            if (snapshot is None or past.id != snapshot.id)
-            and {entry.id for entry in gone} & {fact for ref in past.deltas for fact in ref.facts}
+            if (snapshot is None or past.id != snapshot.id) and {entry.id for entry in gone} & past.carried
         ]
     return ForgetReport(tuple(gone), snapshot, tuple(still))

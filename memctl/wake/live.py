@@ -1,7 +1,8 @@
-"""What a snapshot adds to the base: its live deltas, read from the store."""
+"""What a snapshot adds to the base: its live deltas and its adapter, read from the store."""
 
 from collections.abc import Iterable
 
+from memctl.adapters import Adapter
 from memctl.deltas import Composition, Delta, compose
 from memctl.errors import DamagedStore
 from memctl.store.records import DeltaRef, Snapshot
@@ -14,14 +15,28 @@ def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef,
     return [(ref, read_delta(store, ref)) for ref in refs]
 
 
-def composed(memories: Iterable[tuple[DeltaRef, Delta]]) -> Composition:
-    """Deltas with the scales of their references."""
-    return compose((delta, ref.scale) for ref, delta in memories)
+def learned(store: Store, snapshot: Snapshot | None = None) -> Adapter | None:
+    """The adapter of a snapshot (HEAD if none is given), hashed before it is used; None where there is none."""
+    ref = (snapshot or store.head()).adapter
+    if ref is None:
+        return None
+    data = store.read_object(ref.object)
+    try:
+        return Adapter.from_bytes(data)
+    except DamagedStore as error:
+        where = f"objects/{ref.object[:2]}/{ref.object}"
+        raise DamagedStore(f"{where}: {error.message}", "`memctl rollback` to a snapshot of `memctl log` before it") from error
+
+
+def composed(memories: Iterable[tuple[DeltaRef, Delta]], adapter: Adapter | None = None) -> Composition:
+    """An adapter, and deltas with the scales of their references."""
+    return compose(((delta, ref.scale) for ref, delta in memories), adapter)
 
 
 def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
     """What a snapshot (HEAD if none is given) attaches to the base."""
-    return composed(live(store, snapshot))
+    snapshot = snapshot or store.head()
+    return composed(live(store, snapshot), learned(store, snapshot))
 
 
 def read_delta(store: Store, ref: DeltaRef) -> Delta:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from engines import FAMILIES
 
+from memctl.adapters import Adapter, Factors
 from memctl.backends.protocol import Backend, Row
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
+from memctl.editing.fold import folded
 from memctl.errors import MemctlError
 
 EVERY = pytest.mark.parametrize("backend", ["numpy", *FAMILIES], indirect=True)
@@ -32,6 +34,16 @@ def noise(backend: Backend, rank: int = 3, size: float = 0.3, seed: int = 0) -> 
         return (size * draw.standard_normal((rows, columns))).astype(np.float32)
 
     return LowRank(matrix(d, rank), matrix(m, rank)), Columns(matrix(rank, d), matrix(rank, d), matrix(d, rank))
+
+
+def adapter(backend: Backend, rank: int = 2, size: float = 0.2) -> Adapter:
+    """One on every projection of the model."""
+    draw = np.random.default_rng(5)
+    made = {}
+    for path, (inward, outward) in backend.projections().items():
+        A, B = draw.standard_normal((rank, inward)) / inward**0.5, size * draw.standard_normal((outward, rank))
+        made[path] = Factors(A.astype(np.float32), B.astype(np.float32))
+    return Adapter(4.0, made)
 
 
 def row(backend: Backend, prompt: str, answer: str, sites: tuple[int, ...], group: int = 0, **kind) -> Row:
@@ -506,6 +518,71 @@ class TestCompositions:
                 pass
             assert refused.value.hint
         assert np.array_equal(before, backend.score([tokens(backend, PROMPTS[0])]).nll)
+
+
+class TestAdapters:
+    @EVERY
+    def test_an_untrained_adapter_is_the_base_to_the_bit(self, backend):
+        sequences = [tokens(backend, prompt) for prompt in PROMPTS]
+        before = backend.score(sequences).nll
+        made = adapter(backend)
+        nothing = {path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()}
+        with backend.attached(Composition(adapter=Adapter(made.alpha, nothing))):
+            assert np.array_equal(before, backend.score(sequences).nll)
+            assert np.array_equal(backend.score(sequences).divergence, np.zeros(len(before)))
+
+    @EVERY
+    def test_it_leaves_no_trace_and_acts_beside_edits(self, backend):
+        sequences = [tokens(backend, prompt) for prompt in PROMPTS]
+        before = backend.score(sequences).nll
+        low_rank, _ = noise(backend, size=0.1)
+        edit = composition(LAYER, low_rank)
+        with backend.attached(edit):
+            edited = backend.score(sequences).nll
+        found = []
+        for deltas in ((), edit.deltas):
+            with backend.attached(Composition(deltas, adapter(backend))):
+                found.append(backend.score(sequences))
+        assert found[0].divergence.max() > 1e-3
+        assert not np.allclose(found[0].nll, found[1].nll, atol=1e-3)
+        assert not np.allclose(edited, found[1].nll, atol=1e-3)
+        assert np.array_equal(before, backend.score(sequences).nll)
+
+    @EVERY
+    @pytest.mark.parametrize("part", ["gate", "up", "down"])
+    def test_it_acts_as_the_weights_that_it_folds_into(self, backend, part):
+        """By the formula of the MLP: what `s B A` adds to one projection, seen in the stream that leaves the layer."""
+        prompt = tokens(backend, PROMPTS[0])
+        places = [range(len(prompt))]
+        path = backend.tensor_names(LAYER)[part].removesuffix(".weight")
+        made = Adapter(3.0, {path: adapter(backend).projections[path]})
+        under = Composition(adapter=made)
+        seen = backend.activations([prompt], LAYER, places)
+        weights = folded(backend, under, LAYER)
+        z, up = seen.inputs @ weights["gate"].T, seen.inputs @ weights["up"].T
+        act = z / (1 + np.exp(-z))
+        if backend.activation != "silu":
+            act = 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+        keys = backend.activations([prompt], LAYER, places, under).keys
+        np.testing.assert_allclose(keys, act * up, atol=2e-3, rtol=2e-3)
+        if part == "down" and backend.activation == "silu":  # Gemma normalises what leaves its MLP
+            moved = backend.stream([prompt], LAYER, places, under) - backend.stream([prompt], LAYER, places)
+            change = weights["down"] - backend.mlp_weights(LAYER)["down"]
+            np.testing.assert_allclose(moved, seen.keys @ change.T, atol=2e-3, rtol=2e-3)
+
+    @MAIN
+    def test_what_does_not_fit_is_refused_with_a_hint(self, backend):
+        path = next(iter(backend.projections()))
+        good = adapter(backend).projections[path]
+        for place, factors in (
+            (path.replace(".0.", f".{backend.shape.layers}."), good),
+            (path, Factors(good.A[:, 1:], good.B)),
+            (path, Factors(good.A, good.B[1:])),
+            (path, Factors(good.A, good.B[:, 1:])),
+        ):
+            with pytest.raises(MemctlError) as refused, backend.attached(Composition(adapter=Adapter(1.0, {place: factors}))):
+                pass
+            assert refused.value.hint
 
 
 class TestParts:
