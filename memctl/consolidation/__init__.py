@@ -1,0 +1,1 @@
+"""From edits to an adapter: how facts move over, and by which gates."""
