@@ -161,7 +161,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         stage: 0 (edit only) to 3 (carried by the adapter alone).
-        scale: Factor on the fact's edit, 1.0 to 0.0.
+        scale: Factor on its edit at which the fact has been answered, 1.0 to 0.0.
+        effort: How often its subject was searched anew because it was degraded, each time with twice the steps.
         superseded_by: Id of the newer fact about the same subject and relation.
         recalls: Measurements, oldest first.
     """
@@ -172,6 +173,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     state: State = "active"
     stage: int = 0
     scale: float = 1.0
+    effort: int = 0
     superseded_by: str = ""
     recalls: tuple[RecallRecord, ...] = ()
 

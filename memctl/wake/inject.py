@@ -11,8 +11,6 @@ from time import monotonic
 import msgspec
 
 from memctl.backends.protocol import Backend
-from memctl.editing.edit import Found
-from memctl.editing.values import Subject
 from memctl.errors import EditFailed, GateRefused
 from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall, recall
@@ -23,7 +21,7 @@ from memctl.store.lock import now
 from memctl.store.records import Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.writer import Writer
-from memctl.wake.draft import Draft, commit, draft_of, named, writing
+from memctl.wake.draft import Basis, Draft, Searched, commit, draft_of, named, writing
 from memctl.wake.gates import check, reject_cause, reject_failed, reject_known, searched_again
 from memctl.wake.live import composition
 from memctl.wake.outcomes import (
@@ -90,11 +88,12 @@ def inject(
         drift = 0.0
         snapshot = None
         draft = None
-        searched: dict[Subject, Found] = {}
+        searched: Searched = {}
+        basis = Basis.of(store, head)
         while new := to_write(outcomes):
             ledger = ledger_with(old, told, outcomes, new)
             try:
-                draft = draft_of(store, head, backend, settings.edit, ledger, progress, searched)
+                draft = draft_of(basis, backend, settings.edit, ledger, progress, searched)
             except EditFailed as error:
                 if not reject_failed(outcomes, new, error):
                     raise
