@@ -17,6 +17,9 @@ MAX_RELATION = 200
 MAX_OBJECT = 400
 MAX_PROMPT = 2000
 
+RECALLS = 20
+"""Measurements that are kept of a fact."""
+
 Mode = Literal["raw", "chat"]
 State = Literal["active", "superseded", "forgotten"]
 
@@ -164,7 +167,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         scale: Factor on its edit at which the fact has been answered, 1.0 to 0.0.
         effort: How often its subject was searched anew because it was degraded, each time with twice the steps.
         superseded_by: Id of the newer fact about the same subject and relation.
-        recalls: Measurements, oldest first.
+        recalls: The newest measurements, oldest first.
     """
 
     id: str
@@ -176,6 +179,12 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     effort: int = 0
     superseded_by: str = ""
     recalls: tuple[RecallRecord, ...] = ()
+
+
+def with_recall(entry: LedgerEntry, time: str, raw: float, chat: float) -> LedgerEntry:
+    """The entry with one more measurement; of many, the newest are kept."""
+    recalls = (*entry.recalls, RecallRecord(time, Recall(raw, chat)))[-RECALLS:]
+    return msgspec.structs.replace(entry, recalls=recalls)
 
 
 class Cue(msgspec.Struct, frozen=True):

@@ -8,13 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-import msgspec
-
 from memctl.backends.protocol import Backend
 from memctl.errors import EditFailed, GateRefused
 from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall, recall
-from memctl.facts import Recall, RecallRecord
+from memctl.facts import with_recall
 from memctl.progress import Progress
 from memctl.settings import Settings
 from memctl.store.lock import now
@@ -144,8 +142,7 @@ def _keep(
         after = outcomes[k].after
         if after is not None:
             id = outcomes[k].fact.id
-            record = RecallRecord(time, Recall(after.raw, after.chat))
-            entries[id] = msgspec.structs.replace(entries[id], recalls=(*entries[id].recalls, record))
+            entries[id] = with_recall(entries[id], time, after.raw, after.chat)
     draft.ledger = Ledger(entries)
     message = f"inject {named([outcomes[k].fact for k in new])}"
     return commit(writer, backend, draft, drift, message)
