@@ -152,6 +152,7 @@ def _older_edits(store: Store, head: Snapshot) -> Iterator[DeltaRef]:
 
 
 def commit(writer: Writer, backend: Backend, draft: Draft, drift: Drift, message: str) -> Snapshot:
+    """Makes a draft the current state."""
     refs = [
         msgspec.structs.replace(ref, object=writer.put(delta.to_bytes(), ".safetensors"))
         for ref, delta in zip(draft.refs, draft.deltas, strict=True)
