@@ -56,6 +56,44 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     look_alikes: tuple[int, int] = (40, 24)
 
 
+class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How sleep trains an adapter. Everything that changes its bytes is here and in the facts, and nothing else.
+
+    Attributes:
+        rank: Of the factors.
+        alpha: `alpha / rank` is the factor on what they add.
+        projections: The MLP's projections that are adapted, by the beginning of their names.
+        passes: Lessons of each fact in all.
+        least_steps: Fewest steps, for few facts.
+        taught: Lessons that teach a fact, in each step.
+        kept: Lessons held to the base in each step: other people, other relations of the subjects, reference text.
+        kept_weights: Factors of their KL divergence.
+        learning_rate: AdamW's highest.
+        weight_decay: AdamW's.
+        look_alikes: Names like a subject's that its wordings are asked with.
+        strangers: Names of nothing in common.
+        relations: Other relations of a subject, each raw and in chat.
+        passages: Of reference text.
+        check_every: Steps between two checks of whether the facts have been learned.
+    """
+
+    rank: Annotated[int, Meta(ge=1)] = 16
+    alpha: Annotated[float, Meta(gt=0)] = 16.0
+    projections: tuple[str, ...] = ("gate", "up", "down")
+    passes: Annotated[int, Meta(ge=1)] = 120
+    least_steps: Annotated[int, Meta(ge=1)] = 60
+    taught: Annotated[int, Meta(ge=1)] = 16
+    kept: tuple[int, int, int] = (16, 8, 2)
+    kept_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    look_alikes: Annotated[int, Meta(ge=0)] = 12
+    strangers: Annotated[int, Meta(ge=0)] = 4
+    relations: Annotated[int, Meta(ge=0)] = 12
+    passages: Annotated[int, Meta(ge=0)] = 200
+    check_every: Annotated[int, Meta(ge=1)] = 20
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the commands go by.
 
@@ -67,6 +105,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dtype: Of the weights while they run; `auto` is the fastest one of the device that holds the facts.
         drift_budget: Largest relative change of the held-out perplexity that an edit may cause.
         edit: How a wake edit is made.
+        lora: How sleep trains an adapter.
     """
 
     store: str
@@ -76,6 +115,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     drift_budget: Annotated[float, Meta(ge=0)] = 0.005
     edit: EditSettings = EditSettings()
+    lora: LoraSettings = LoraSettings()
 
 
 @dataclass(frozen=True)
@@ -95,17 +135,21 @@ class _Layer:
     typed: bool = True
 
 
-def edit_hash(settings: EditSettings) -> str:
+def settings_hash(settings: EditSettings | LoraSettings) -> str:
     """16 hexadecimal digits of the SHA-256 of the settings' canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()[:16]
+
+
+_TABLES: dict[str, type[msgspec.Struct]] = {"edit": EditSettings, "lora": LoraSettings}
+"""The tables of a settings file."""
 
 
 def keys() -> dict[str, Any]:
     """Every dotted key and the type of its value, in the order of declaration."""
     found = {}
     for field in msgspec.structs.fields(Settings):
-        if field.name == "edit":
-            found.update({f"edit.{part.name}": part.type for part in msgspec.structs.fields(EditSettings)})
+        if field.name in _TABLES:
+            found.update({f"{field.name}.{part.name}": part.type for part in msgspec.structs.fields(_TABLES[field.name])})
         else:
             found[field.name] = field.type
     return found
@@ -258,5 +302,8 @@ def _file(path: Path, values: dict[str, Any]) -> _Layer:
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    edit = {key.removeprefix("edit."): value for key, value in values.items() if key.startswith("edit.")}
-    return {key: value for key, value in values.items() if "." not in key} | {"edit": edit}
+    found: dict[str, Any] = {table: {} for table in _TABLES}
+    for key, value in values.items():
+        table, dot, name = key.rpartition(".")
+        (found[table] if dot else found)[name] = value
+    return found

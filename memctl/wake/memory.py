@@ -29,7 +29,7 @@ from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import Fact, LedgerEntry, Provenance, Recall, RecallRecord
 from memctl.progress import Progress
-from memctl.settings import EditSettings, Settings, edit_hash
+from memctl.settings import EditSettings, Settings, settings_hash
 from memctl.store.check import Finding
 from memctl.store.records import AdapterRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
@@ -460,7 +460,7 @@ def _draft(
     Args:
         searched: What earlier drafts of the same command have found; what is found now is added.
     """
-    mark = edit_hash(settings)
+    mark = settings_hash(settings)
     kept: dict[str, tuple[DeltaRef, Trace]] = {}
     subjects = _subjects(ledger)
     for ref in head.deltas:
