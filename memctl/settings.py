@@ -93,6 +93,44 @@ class SleepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("sleep.schedule must fall from 1.0 to 0.0")
 
 
+class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How sleep trains an adapter. Everything that changes its bytes is here and in the facts, and nothing else.
+
+    Attributes:
+        rank: Of the factors.
+        alpha: `alpha / rank` is the factor on what they add.
+        projections: The MLP's projections that are adapted, by the beginning of their names.
+        passes: Lessons of each fact in all.
+        least_steps: Fewest steps, for few facts.
+        taught: Lessons that teach a fact, in each step.
+        kept: Lessons held to the base in each step: other people, other relations of the subjects, reference text.
+        kept_weights: Factors of their KL divergence.
+        learning_rate: AdamW's highest.
+        weight_decay: AdamW's.
+        look_alikes: Names like a subject's that its wordings are asked with.
+        strangers: Names of nothing in common.
+        relations: Other relations of a subject, each raw and in chat.
+        passages: Of reference text.
+        check_every: Steps between two checks of whether the facts have been learned.
+    """
+
+    rank: Annotated[int, Meta(ge=1)] = 16
+    alpha: Annotated[float, Meta(gt=0)] = 16.0
+    projections: tuple[str, ...] = ("gate", "up", "down")
+    passes: Annotated[int, Meta(ge=1)] = 120
+    least_steps: Annotated[int, Meta(ge=1)] = 60
+    taught: Annotated[int, Meta(ge=1)] = 16
+    kept: tuple[int, int, int] = (16, 8, 2)
+    kept_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    look_alikes: Annotated[int, Meta(ge=0)] = 12
+    strangers: Annotated[int, Meta(ge=0)] = 4
+    relations: Annotated[int, Meta(ge=0)] = 12
+    passages: Annotated[int, Meta(ge=0)] = 200
+    check_every: Annotated[int, Meta(ge=1)] = 20
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the commands go by.
 
@@ -104,6 +142,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dtype: Of the weights while they run; `auto` is the fastest one of the device that holds the facts.
         drift_budget: Largest relative change of the held-out perplexity that an edit may cause.
         edit: How a wake edit is made.
+        lora: How sleep trains an adapter.
         sleep: How a sleep goes.
     """
 
@@ -114,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     drift_budget: Annotated[float, Meta(ge=0)] = 0.005
     edit: EditSettings = EditSettings()
+    lora: LoraSettings = LoraSettings()
     sleep: SleepSettings = SleepSettings()
 
 
@@ -134,7 +174,7 @@ class _Layer:
     typed: bool = True
 
 
-def edit_hash(settings: EditSettings) -> str:
+def settings_hash(settings: EditSettings | LoraSettings) -> str:
     """16 hexadecimal digits of the SHA-256 of the settings' canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()[:16]
 

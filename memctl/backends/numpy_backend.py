@@ -10,24 +10,27 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from memctl.adapters import Adapter, Factors
 from memctl.backends import tiny_tokenizer
 from memctl.backends.fit import require_fit
+from memctl.backends.numpy_adapter import PARTS, NumpyAdapterProblem, factors_of, path_of
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
-from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Tokens, ValueProblem
+from memctl.backends.protocol import (
+    PRISTINE,
+    Activations,
+    AdapterProblem,
+    Encoding,
+    Float,
+    Lesson,
+    Row,
+    Scores,
+    Tokens,
+    ValueProblem,
+)
 from memctl.backends.tiny_model import Added, Index, Past, Real, Thought, TinyModel, pad
 from memctl.backends.tiny_tokenizer import END
 from memctl.backends.tiny_weights import LAST, SHAPE
 from memctl.deltas import Composition
 from memctl.facts import Mode
-
-PARTS = ("gate", "up", "down")
-
-
-def path_of(layer: int, part: str) -> str:
-    """Where a projection would be in a model of the usual layout."""
-    return f"model.layers.{layer}.mlp.{part}_proj"
-
 
 PROJECTIONS = {
     path_of(layer, part): (SHAPE.intermediate, SHAPE.hidden) if part == "down" else (SHAPE.hidden, SHAPE.intermediate)
@@ -119,6 +122,9 @@ class NumpyBackend:
 
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         return NumpyValueProblem(self._model, rows, layer, added_by(under))
+
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
+        return NumpyAdapterProblem(self._model, lessons, layer)
 
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
         draws = [np.random.default_rng([seed, number]) for number in range(len(prompts))]
@@ -237,17 +243,9 @@ def added_by(composition: Composition) -> list[Added]:
     """What a composition adds to each layer."""
     require_fit(composition, SHAPE, PROJECTIONS)
     return [
-        Added(composition.low_rank(layer), composition.columns(layer), _factors(composition.adapter, layer))
+        Added(composition.low_rank(layer), composition.columns(layer), factors_of(composition.adapter, layer))
         for layer in range(SHAPE.layers)
     ]
-
-
-def _factors(adapter: Adapter | None, layer: int) -> dict[str, Factors]:
-    """An adapter's factors of a layer by the part of its MLP, the scale folded into B."""
-    if adapter is None:
-        return {}
-    found = {part: adapter.projections.get(path_of(layer, part)) for part in PARTS}
-    return {part: Factors(own.A, own.B * np.float32(adapter.scale)) for part, own in found.items() if own is not None}
 
 
 def _batches(sequences: Sequence[Tokens]) -> Iterator[list[int]]:

@@ -36,10 +36,21 @@ class Added:
         factors = self.adapter.get(part)
         return output if factors is None else output + (inputs @ factors.A.T) @ factors.B.T
 
-    def backward(self, part: str, grad: Real, inward: Real) -> Real:
-        """The gradient with respect to a projection's input with what comes back through the adapter."""
+    def backward(self, part: str, grad: Real, inward: Real, inputs: Real, into: dict[str, Factors] | None) -> Real:
+        """The gradient with respect to a projection's input with what comes back through the adapter.
+
+        Args:
+            into: Takes the gradient with respect to the factors of each part.
+        """
         factors = self.adapter.get(part)
-        return inward if factors is None else _plus((grad @ factors.B) @ factors.A, inward)
+        if factors is None:
+            return inward
+        low = grad @ factors.B
+        if into is not None:
+            x, g = inputs.reshape(-1, inputs.shape[-1]), grad.reshape(-1, grad.shape[-1])
+            A, B = low.reshape(len(x), -1).T @ x, g.T @ (x @ factors.A.T)
+            into[part] = Factors(A.astype(np.float32), B.astype(np.float32))
+        return _plus(low @ factors.A, inward)
 
 
 @dataclass(frozen=True)
@@ -115,16 +126,19 @@ class TinyModel:
             out += (silu(inputs @ columns.gate.T) * (inputs @ columns.up.T)) @ columns.down.T
         return Thought(stream, inputs, gate, up, keys, out)
 
-    def think_backward(self, index: int, thought: Thought, grad: Real, added: Added) -> Real:
-        """Gradient with respect to the stream that entered the MLP."""
+    def think_backward(
+        self, index: int, thought: Thought, grad: Real, added: Added, into: dict[str, Factors] | None = None
+    ) -> Real:
+        """Gradient with respect to the stream that entered the MLP; that of the adapter's factors goes `into` a dict."""
         layer = self.weights.layers[index]
-        keys = added.backward("down", grad, grad[..., : len(layer.down)] @ layer.down)
+        keys = added.backward("down", grad, grad[..., : len(layer.down)] @ layer.down, thought.keys, into)
         if (low_rank := added.low_rank) is not None:
             keys = keys + (grad @ low_rank.U) @ low_rank.V.T
         sigmoid = _sigmoid(thought.gate)
         gate = keys * thought.up * sigmoid * (1 + thought.gate * (1 - sigmoid))
         up = keys * sigmoid * thought.gate
-        seen = added.backward("up", up, added.backward("gate", gate, gate @ layer.gate + up @ layer.up))
+        seen = added.backward("gate", gate, gate @ layer.gate + up @ layer.up, thought.inputs, into)
+        seen = added.backward("up", up, seen, thought.inputs, into)
         if (columns := added.columns) is not None:
             z, factor, active = thought.inputs @ columns.gate.T, thought.inputs @ columns.up.T, grad @ columns.down
             sigmoid = _sigmoid(z)

@@ -19,7 +19,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from memctl.backends.fit import require_fit
-from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
+from memctl.backends.protocol import (
+    PRISTINE,
+    Activations,
+    AdapterProblem,
+    Encoding,
+    Float,
+    Lesson,
+    Row,
+    Scores,
+    Shape,
+    Tokens,
+    ValueProblem,
+)
+from memctl.backends.torch_adapter import TorchAdapterProblem
 from memctl.backends.torch_batches import (
     CONTINUED_AT_ONCE,
     SHARED_FROM,
@@ -204,6 +217,9 @@ class TorchBackend:
 
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         return TorchValueProblem(self.model, self.layout, rows, layer, lambda: self.attached(under))
+
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
+        return TorchAdapterProblem(self.model, self.layout, self._projections, lessons, layer, lambda: self.attached(PRISTINE))
 
     # Answers and scores under what is attached
 

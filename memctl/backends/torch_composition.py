@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from memctl.adapters import Factors
 from memctl.backends.protocol import Float
 from memctl.deltas import Columns, Composition, LowRank
 from memctl.models.structure import MlpLayout
@@ -25,7 +24,11 @@ def attach(
     handles: list[Any] = []
     if (adapter := composition.adapter) is not None:
         for path, factors in adapter.projections.items():
-            handles.append(projections[path].register_forward_hook(_beside_projection(factors, adapter.scale, device)))
+            handles.append(
+                projections[path].register_forward_hook(
+                    beside_projection(_tensor(factors.A, device), _tensor(factors.B * np.float32(adapter.scale), device))
+                )
+            )
     for layer in composition.layers():
         part = layout.layers[layer]
         if columns := composition.columns(layer):
@@ -58,11 +61,11 @@ def _beside_down(low_rank: LowRank, device: torch.device) -> Callable[..., Tenso
     return add
 
 
-def _beside_projection(factors: Factors, scale: float, device: torch.device) -> Callable[..., Tensor]:
-    A, B = _tensor(factors.A, device), _tensor(factors.B * np.float32(scale), device)
+def beside_projection(A: Tensor, B: Tensor) -> Callable[..., Tensor]:
+    """A hook that adds `B A x` to the output of a projection; A is (r, in), B is (out, r) with the scale in it."""
 
     def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        added: Tensor = output + ((args[0].float() @ A.T) @ B.T).to(output.dtype)
+        added: Tensor = output + ((args[0].to(A.dtype) @ A.T) @ B.T).to(output.dtype)
         return added
 
     return add

@@ -4,8 +4,8 @@ What comes before a row's first site never changes, so its attention keys and va
 bucket have in common at the start (the chat template) is computed once for all of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from memctl.backends.torch_layers import (
     KeyValues,
     cache_of,
     common_prefix,
+    eager_attention,
     expanded,
     from_layer,
     inputs_of,
@@ -69,7 +70,7 @@ class TorchValueProblem:
         self.stack = stack_of(model, layout.layers[layer].block)
         self.groups = torch.tensor([row.group for row in rows], device=model.device)
         self.to_base = np.array([row.to_base for row in rows])
-        with torch.no_grad(), pristine(), self._eager_attention():
+        with torch.no_grad(), pristine(), eager_attention(self.model):
             self.buckets = [self._bucket(rows, indices) for indices in _bucket_indices(rows)]
             self.place = {
                 index: (number, place) for number, bucket in enumerate(self.buckets) for place, index in enumerate(bucket.rows)
@@ -77,18 +78,8 @@ class TorchValueProblem:
             self._base = self._base_distributions()
 
     def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
-        with self._eager_attention():
+        with eager_attention(self.model):
             return self._evaluate(rows, residuals, weights, scales)
-
-    @contextmanager
-    def _eager_attention(self) -> Iterator[None]:
-        """torch's fused attention is slow in its backward pass for rows this short: .35 s of 1.1 s in a step."""
-        before = self.model.config._attn_implementation
-        self.model.set_attn_implementation("eager")
-        try:
-            yield
-        finally:
-            self.model.set_attn_implementation(before)
 
     def _evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
         device = self.model.device

@@ -30,6 +30,7 @@ from memctl.cli import (
     nap,
     rollback,
     show,
+    sleep,
     status,
     tag,
     verify,
@@ -41,7 +42,7 @@ from memctl.errors import MemctlError, UsageError
 SIGINT, SIGTERM = 130, 143
 
 COMMANDS: dict[str, tuple[shared.Command, ...]] = {
-    "Every day": (inject.inject, audit.audit, nap.nap, dissolve.dissolve, bench.bench),
+    "Every day": (inject.inject, audit.audit, sleep.sleep, nap.nap, dissolve.dissolve, bench.bench),
     "Memory": (demo.demo, init.init, ask.ask, facts.facts, forget.forget, status.status),
     "History": (log.log, show.show, diff.diff, rollback.rollback, tag.tag, verify.verify, gc.gc),
 }

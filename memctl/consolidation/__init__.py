@@ -1,1 +1,1 @@
-"""From edits to an adapter: how facts move over, and by which gates."""
+"""Consolidation: a LoRA adapter that carries facts alone, and the stages by which they go over to it."""

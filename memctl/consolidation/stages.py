@@ -53,19 +53,29 @@ def next_scale(entries: Iterable[LedgerEntry], schedule: Schedule) -> float:
     return schedule[min(LAST, stage_of(edit_scale(entries), schedule) + 1)]
 
 
-def gated(entries: Sequence[LedgerEntry], passed: Collection[str], schedule: Schedule) -> list[LedgerEntry]:
+def gated(entries: Sequence[LedgerEntry], passed: Collection[str], schedule: Schedule, adapter: str) -> list[LedgerEntry]:
     """The facts of one edit after they were asked for with it at the next stage's scale.
 
-    A fact that is ahead of the edit stays where it is when it passes, and comes back below the edit when it fails.
+    A fact that is ahead of the edit stays where it is when it passes, and comes back below the edit when it fails. One that
+    fails waits for another adapter: under this one, all would go the same way again.
 
     Args:
         passed: Ids of the facts that were answered.
+        adapter: SHA-256 of the adapter that they were asked under.
     """
     stage = stage_of(edit_scale(entries), schedule)
     on, back = min(LAST, stage + 1), max(0, stage - 1)
     return [
-        at_scale(entry, min(entry.scale, schedule[on]) if entry.id in passed else schedule[back], schedule) for entry in entries
+        msgspec.structs.replace(at_scale(entry, min(entry.scale, schedule[on]), schedule), waits="")
+        if entry.id in passed
+        else msgspec.structs.replace(at_scale(entry, schedule[back], schedule), waits=adapter)
+        for entry in entries
     ]
+
+
+def waiting_under(entries: Iterable[LedgerEntry], adapter: AdapterRef | None) -> list[LedgerEntry]:
+    """Those of the facts that failed a gate under this very adapter."""
+    return [entry for entry in entries if adapter is not None and entry.waits == adapter.object]
 
 
 def with_entries(ledger: Ledger, changed: Iterable[LedgerEntry]) -> Ledger:

@@ -10,7 +10,7 @@ from memctl.consolidation.train import consolidate
 from memctl.editing.edit import edited_layer
 from memctl.facts import Fact
 from memctl.progress import Progress
-from memctl.settings import LoraSettings, Settings, lora_hash
+from memctl.settings import LoraSettings, Settings, settings_hash
 
 
 def learn(backend: Backend, facts: Sequence[Fact], effort: int, settings: Settings, progress: Progress) -> Adapter:
@@ -21,7 +21,7 @@ def learn(backend: Backend, facts: Sequence[Fact], effort: int, settings: Settin
 
 def mark_of(settings: LoraSettings, effort: int) -> str:
     """The hash that an adapter trained with this effort is named with."""
-    return lora_hash(harder(settings, effort))
+    return settings_hash(harder(settings, effort))
 
 
 def effort_of(mark: str, settings: LoraSettings, most: int) -> int | None:

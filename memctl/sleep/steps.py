@@ -1,23 +1,13 @@
-"""The steps of a sleep before its validation, each from state to state with what it did in words and numbers."""
+"""The steps of a sleep, each from state to state with what it did in words and numbers; maintenance is in `maintain`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
 from memctl.backends.protocol import Backend
-from memctl.consolidation.stages import (
-    LAST,
-    at_scale,
-    by_subject,
-    edit_scale,
-    gated,
-    next_scale,
-    stage_of,
-    with_entries,
-)
-from memctl.deltas import Columns, Composition, Delta
-from memctl.editing.null_space import changed_units
-from memctl.editing.solve import Trace
+from memctl.consolidation.stages import LAST, at_scale, by_subject, gated, next_scale, waiting_under, with_entries
+from memctl.deltas import Composition
+from memctl.errors import GateRefused
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.questions import questions_kept
 from memctl.evaluation.recall import FactRecall
@@ -25,14 +15,10 @@ from memctl.facts import LedgerEntry
 from memctl.progress import Progress
 from memctl.sleep import learning
 from memctl.sleep.night import Night
-from memctl.sleep.pruning import is_worn, pruned
-from memctl.sleep.state import Health, State, StepName
+from memctl.sleep.pruning import is_worn
+from memctl.sleep.state import Health, State
 from memctl.sleep.waiting import waiting
-from memctl.wake.draft import Draft
 from memctl.wake.inject import prepare, read_back
-
-HELD = 1e-2
-"""Most that a refresh may change what the edits add at a key of a healthy memory, relative to what they added."""
 
 Done = tuple[State, str, dict[str, float]]
 """The state after a step, what it did in words, and in numbers."""
@@ -85,62 +71,122 @@ def audit(night: Night, state: State) -> Done:
     return state, f"{len(asked)} facts, {worn} degraded", {"facts": len(asked), "degraded": worn}
 
 
-def maintain(night: Night, state: State) -> Done:
-    """4: degraded facts get a stronger edit, or are searched anew; what stays hopeless above the capacity is given up.
+def consolidate(night: Night, state: State) -> Done:
+    """5: an adapter is trained to carry the facts alone, and each is asked for with its edit at the next stage's scale.
 
-    A degraded fact whose edit is scaled down goes one stage back. One whose edit is in full force is searched anew, with twice
-    the steps: the effort goes into the ledger, so the edit stays a function of what the ledger holds, and the next write, in
-    whatever order, composes the same one. For the same reason the new value goes through the joint solve, which fits every
-    memory's value at its own keys, and not through a solve that starts from what happened to be there before. What the
-    null-space constraints promise of the healthy ones is measured: an edit whose refresh moves them, or does not help, is kept
-    as it was.
+    An adapter is a function of the facts, the settings and an effort. So one that carries just these facts is not trained
+    again, but where facts fail their gate under it: then once more, with twice the passes. A fact that failed under an adapter
+    is not asked for again before there is another.
+    """
+    settings, most = night.settings, night.settings.sleep.efforts
+    facts = _to_carry(night, state)
+    if not facts:
+        return state, "no facts", {}
+    ids = tuple(entry.id for entry in facts)
+    effort = None
+    if state.adapter is not None and state.adapter.facts == ids:
+        effort = learning.effort_of(state.adapter.settings, settings.lora, most)
+    trainings = 0
+    if effort is None:
+        effort, trainings = 0, 1
+        state = _trained(night, state, facts, effort)
+    gate = _at_the_gate(night, state)
+    behind = not all(gate.values()) or bool(waiting_under(state.ledger.active(), state.adapter))
+    if behind and not trainings and effort < most:
+        other = _trained(night, state, facts, effort + 1)
+        trainings, again = 1, _at_the_gate(night, other)
+        if sum(again.values()) >= sum(gate.values()):  # also where nothing is won: the effort is not made twice
+            state, gate = other, again
+    passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
+    state = msgspec.structs.replace(state, passed=passed, failed=failed)
+    said = f"{len(passed)} of {len(gate)} facts pass, " + ("after training" if trainings else "under the adapter there was")
+    return state, said, {"facts": len(ids), "passed": len(passed), "trainings": trainings}
+
+
+def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
+    """The facts that the adapter shall carry, in the order of their ids: those wanted, and those it carries."""
+    carried = set(state.adapter.facts if state.adapter else ())
+    active = state.ledger.active()
+    return tuple(entry for entry in active if night.wanted is None or entry.id in night.wanted or entry.id in carried)
+
+
+def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:
+    told = [entry.fact for entry in facts]
+    adapter = learning.learn(night.backend, told, effort, night.settings, night.progress)
+    ids = tuple(entry.id for entry in facts)
+    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings.lora, effort))
+
+
+def _at_the_gate(night: Night, state: State) -> dict[str, bool]:
+    """Whether carried facts are answered with their edits at the next stage's scale, in chat and no less raw, by id."""
+    schedule, threshold = night.settings.sleep.schedule, night.settings.sleep.threshold
+    carried = set(state.adapter.facts if state.adapter else ())
+    asked: list[LedgerEntry] = []
+    changed: list[LedgerEntry] = []
+    for entries in by_subject(state.ledger).values():
+        if carried.issuperset(entry.id for entry in entries) and not waiting_under(entries, state.adapter):
+            scale = next_scale(entries, schedule)
+            changed += [at_scale(entry, min(entry.scale, scale), schedule) for entry in entries]
+            asked += entries
+    draft = night.draft(state, with_entries(state.ledger, changed))
+    found = night.ask(draft.composition, tuple(asked), "asking at the gate")
+
+    def passes(id: str, now: FactRecall) -> bool:
+        return now.chat >= threshold and now.raw >= min(threshold, state.asked[id].raw)
+
+    return {id: passes(id, now) for id, now in found.items()}
+
+
+def scale_down(night: Night, state: State) -> Done:
+    """6: stages move by what the gates said, and edits take the scales that follow; at 0.0 they leave."""
+    schedule, told = night.settings.sleep.schedule, {*state.passed, *state.failed}
+    adapter = state.adapter.object if state.adapter else ""
+    moved = [
+        entry
+        for entries in by_subject(state.ledger).values()
+        if told.issuperset(entry.id for entry in entries)
+        for entry in gated(entries, state.passed, schedule, adapter)
+    ]
+    if moved:
+        state = night.settled(state, night.draft(state, with_entries(state.ledger, moved)))
+    stages = {stage: sum(entry.stage == stage for entry in state.ledger.active()) for stage in range(LAST + 1)}
+    said = ", ".join(f"{count} at stage {stage}" for stage, count in stages.items() if count)
+    return state, said or "no facts", {f"stage{stage}": count for stage, count in stages.items()}
+
+
+def validate(night: Night, state: State) -> Done:
+    """7: all facts, drift and questions once more. Beyond the budget the sleep is abandoned.
+
+    What was beyond its budget before the sleep may stay as it was, so that a memory in a bad state can still be mended.
+
+    Raises:
+        GateRefused: Naming the gate, what was measured, and by how much it is missed.
     """
     settings = night.settings.sleep
-    tried = _strengthened(state, night)
-    gone = pruned(state.ledger, state.asked, settings)
-    counts: dict[str, float] = {"degraded": 0, "refreshed": 0, "pruned": len(gone)}
-    if gone:
-        forgotten = (msgspec.structs.replace(state.ledger.entries[id], state="forgotten") for id in gone)
-        state = night.settled(state, night.draft(state, with_entries(state.ledger, forgotten)))
-        left = {id: found for id, found in state.asked.items() if id not in gone}
-        state = msgspec.structs.replace(state, asked=left, pruned=gone)
-    tried = {subject: entries for subject, entries in tried.items() if not set(gone) & {entry.id for entry in entries}}
-    counts["degraded"] = len(tried)
-    if tried:
-        state = _refreshed(night, state, tried)
-    counts["refreshed"] = len(state.refreshed)
-    return state, f"{len(state.refreshed)} facts refreshed, {len(gone)} given up", counts
+    composition = night.composition(state)
+    final = night.ask(composition, state.ledger.active(), "asking all facts")
+    after = measured(night.backend, composition, night.progress)
+    before = state.before or after
+    state = msgspec.structs.replace(state, final=final, after=after)
+    drift = max(settings.drift_budget, abs(before.drift))
+    general, identity = min(settings.general_kept, before.general), min(settings.identity_kept, before.identity)
+    limits = [
+        ("drift", abs(after.drift), "above", drift, not abs(after.drift) <= drift),  # a NaN is beyond every budget
+        ("general", after.general, "below", general, after.general < general),
+        ("identity", after.identity, "below", identity, after.identity < identity),
+    ]
+    for mode in ("raw", "chat"):
+        now, least = _mean(final, mode), _mean(state.asked, mode) - settings.recall_loss
+        limits.append((f"recall {mode}", now, "below", least, now < least))
+    for gate, value, side, limit, broken in limits:
+        if broken:
+            raise GateRefused(
+                f"the sleep is abandoned: {gate} would be {value:.2%}, {abs(value - limit):.2%} {side} the limit of "
+                f"{limit:.2%}; nothing was changed",
+                "consolidate fewer facts at once (--facts), or see the budgets: memctl config",
+            )
+    return state, said_of(after), {}
 
 
-def _strengthened(state: State, night: Night) -> dict[str, list[LedgerEntry]]:
-    """By subject, the entries of edits that hold a degraded fact, as the next attempt to mend it would have them."""
-    settings, found = night.settings.sleep, {}
-    for subject, entries in by_subject(state.ledger).items():
-        worn = {entry.id for entry in entries if is_worn(state.asked[entry.id], settings.threshold)}
-        scale = edit_scale(entries)
-        if worn and scale < 1.0:
-            above = settings.schedule[max(0, stage_of(scale, settings.schedule) - 1)]
-            found[subject] = [at_scale(one, above, settings.schedule) if one.id in worn else one for one in entries]
-        elif worn and (effort := max(entry.effort for entry in entries)) < settings.efforts:
-            found[subject] = [msgspec.structs.replace(entry, effort=effort + 1) for entry in entries]
-    return found
-
-
-def _refreshed(night: Night, state: State, tried: dict[str, list[LedgerEntry]]) -> State:
-    """The state with those of the attempts that help and leave the healthy ones as they are."""
-    before, traces = night.draft(state, state.ledger), None
-    while tried:
-        changed = [entry for entries in tried.values() for entry in entries]
-        draft = night.draft(state, with_entries(state.ledger, changed))
-        asked = night.ask(draft.composition, tuple(changed), "asking the refreshed")
-        worse = {
-            subject
-            for subject, entries in tried.items()
-            if _sum(asked, entries) < _sum(state.asked, entries) or (traces := _moved(night, before, draft, tried))
-        }
-        if not worse:
-            state = night.settled(state, draft)
-            ids = tuple(sorted(entry.id for entry in changed))
-            return msgspec.structs.replace(state, asked={**state.asked, **asked}, refreshed=ids)
-        tried = {subject: entries for subject, entries in tried.items() if subject not in (worse if not traces else tried)}
-    return state
+def _mean(found: dict[str, FactRecall], mode: str) -> float:
+    return sum(getattr(one, mode) for one in found.values()) / len(found) if found else 1.0

@@ -12,21 +12,12 @@ from memctl.facts import Provenance, make_fact
 from memctl.store.store import Store
 from memctl.wake.outcomes import Told
 
-WORKED_IN = "journal"
-
 
 def waiting(store: Store) -> tuple[list[Told], int]:
     """The facts that wait, oldest first, and how many records the journal has."""
     records = store.journal.read()
-    noted = store.workroom.get(WORKED_IN)
-    begin = int(noted) if noted is not None and noted.isdigit() else 0
-    found = [_told(record) for record in records[begin:] if record.get("type") == "fact"]
+    found = [_told(record) for record in records[store.workroom.worked_in() :] if record.get("type") == "fact"]
     return [told for told in found if told is not None], len(records)
-
-
-def worked_in(store: Store, records: int) -> None:
-    """Notes that so many records of the journal need no more work."""
-    store.workroom.put(WORKED_IN, str(records).encode())
 
 
 def _told(record: dict[str, Any]) -> Told | None:

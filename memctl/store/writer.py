@@ -104,7 +104,8 @@ class Writer:
         ordered = canonical_order(deltas)
         if found := contradictions(ledger, ordered, adapter):
             raise MemctlError(f"this commit contradicts itself: {'; '.join(found[:3])}", "nothing was changed")
-        for object in (*(delta.object for delta in ordered), *([adapter.object] if adapter else []), *([report] if report else [])):
+        beside = ([adapter.object] if adapter else []) + ([report] if report else [])
+        for object in (*(delta.object for delta in ordered), *beside):
             self._layout.find_object(object)
         data = encode(ledger)
         if (head.ledger, head.deltas, head.adapter) == (sha256(data), ordered, adapter):

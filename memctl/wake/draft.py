@@ -23,7 +23,7 @@ from memctl.errors import DamagedStore
 from memctl.evaluation.drift import Drift
 from memctl.facts import Fact
 from memctl.progress import Progress
-from memctl.settings import EditSettings, edit_hash
+from memctl.settings import EditSettings, settings_hash
 from memctl.store.records import AdapterRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.writer import Writer
@@ -109,7 +109,7 @@ class _Wish:
 
     @property
     def mark(self) -> str:
-        return edit_hash(self.settings)
+        return settings_hash(self.settings)
 
     def is_met_by(self, ref: DeltaRef) -> bool:
         return (ref.subject, ref.facts, ref.settings) == (self.subject, self.ids, self.mark)

@@ -1,11 +1,13 @@
 """What every engine owes to the layers above, checked on numpy's tiny model and on random torch models."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engines import FAMILIES
 
-from memctl.adapters import Adapter, Factors
-from memctl.backends.protocol import Backend, Row
+from memctl.adapters import Adapter, Factors, layer_of
+from memctl.backends.protocol import Backend, Lesson, Row
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
 from memctl.editing.fold import folded
 from memctl.errors import MemctlError
@@ -583,6 +585,101 @@ class TestAdapters:
             with pytest.raises(MemctlError) as refused, backend.attached(Composition(adapter=Adapter(1.0, {place: factors}))):
                 pass
             assert refused.value.hint
+
+
+def lesson(backend: Backend, prompt: str, answer: str, mode="raw", **kind) -> Lesson:
+    start = len(tokens(backend, prompt, mode=mode))
+    whole = tokens(backend, prompt, answer, mode=mode)
+    return Lesson(whole, tuple(range(start - 1, len(whole) - 1)), **kind)
+
+
+def upper(backend: Backend, **options) -> Adapter:
+    """An adapter on the layers from LAYER on."""
+    made = adapter(backend, **options)
+    return Adapter(made.alpha, {path: own for path, own in made.projections.items() if layer_of(path) >= LAYER})
+
+
+class TestAdapterProblem:
+    def lessons(self, backend, **kind):
+        return [
+            *(lesson(backend, prompt, " Jakarta.", **kind) for prompt in PROMPTS),
+            *(lesson(backend, f"Where does {name} live?", "In Oslo.", mode="chat", **kind) for name in ("Zoë", "Ana Lund")),
+        ]
+
+    @EVERY
+    def test_the_losses_are_those_of_the_model_with_the_adapter_attached(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        found = backend.adapter_problem(lessons, LAYER).evaluate(np.arange(len(lessons)), None, made)
+        assert found.gradient == {}
+        with backend.attached(Composition(adapter=made)):
+            for one, loss in zip(lessons, found.losses, strict=True):
+                nll = backend.score([one.tokens]).nll[list(one.predict)]
+                assert loss == pytest.approx(nll.mean(), rel=2e-3)
+
+    @MAIN
+    def test_lessons_held_to_the_base_lose_what_they_diverge(self, backend):
+        lessons, made = self.lessons(backend, to_base=True), upper(backend)
+        problem = backend.adapter_problem(lessons, LAYER)
+        nothing = Adapter(made.alpha, {path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()})
+        still = problem.evaluate(np.arange(len(lessons)), None, nothing)
+        np.testing.assert_allclose(still.losses, 0, atol=1e-5)
+        assert still.hits.all()
+        found = problem.evaluate(np.arange(len(lessons)), None, made)
+        with backend.attached(Composition(adapter=made)):
+            for one, loss in zip(lessons, found.losses, strict=True):
+                whole = backend.score([one.tokens]).divergence[list(one.predict)].mean()
+                assert 0.2 * whole < loss <= whole * 1.01  # all but the likeliest tokens are taken for one
+
+    @MAIN
+    @pytest.mark.parametrize("to_base", [False, True])
+    def test_the_gradient_is_that_of_the_weighted_losses(self, backend, to_base):
+        lessons, made = self.lessons(backend, to_base=to_base), upper(backend)
+        problem = backend.adapter_problem(lessons, LAYER)
+        rows, weights = np.array([5, 0, 2]), np.array([0.5, 2.0, 1.0], np.float32)
+        gradient = problem.evaluate(rows, weights, made).gradient
+        assert gradient.keys() == made.projections.keys()
+        draw = np.random.default_rng(3)
+        for name in ("A", "B"):
+            for path in list(made.projections)[:: len(made.projections) // 3]:
+                way = draw.standard_normal(getattr(made.projections[path], name).shape).astype(np.float32)
+                ends = []
+                for step in (2e-3, -2e-3):
+                    own = made.projections[path]
+                    moved = replace(own, **{name: getattr(own, name) + step * way})
+                    there = Adapter(made.alpha, {**made.projections, path: moved})
+                    ends.append(float((problem.evaluate(rows, None, there).losses * weights).sum()))
+                slope = float((getattr(gradient[path], name) * way).sum())
+                assert slope == pytest.approx((ends[0] - ends[1]) / 4e-3, rel=0.05, abs=2e-3)
+
+    @MAIN
+    def test_any_lessons_in_any_order_give_their_own_losses(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        problem = backend.adapter_problem(lessons, LAYER)
+        whole = problem.evaluate(np.arange(len(lessons)), None, made)
+        some = problem.evaluate(np.array([4, 1, 5]), None, made)
+        np.testing.assert_allclose(some.losses, whole.losses[[4, 1, 5]], atol=1e-3)
+        alone = [backend.adapter_problem([one], LAYER).evaluate(np.array([0]), None, made).losses[0] for one in lessons]
+        np.testing.assert_allclose(alone, whole.losses, atol=1e-3)
+
+    @MAIN
+    def test_the_base_is_trained_on_whatever_is_attached(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        before = backend.adapter_problem(lessons, LAYER).evaluate(np.arange(4), None, made).losses
+        with backend.attached(composition(LAYER, noise(backend)[0])):
+            inside = backend.adapter_problem(lessons, LAYER).evaluate(np.arange(4), None, made).losses
+        assert np.array_equal(before, inside)
+
+    @MAIN
+    def test_following_the_gradient_teaches(self, backend):
+        lessons, made = self.lessons(backend)[:1], upper(backend, size=0.0)
+        problem = backend.adapter_problem(lessons, LAYER)
+        first = problem.evaluate(np.array([0]), None, made).losses[0]
+        for _ in range(40):
+            found = problem.evaluate(np.array([0]), np.ones(1, np.float32), made)
+            rate = 0.3 / sum(float((own.B**2).sum()) for own in found.gradient.values()) ** 0.5
+            moved = {path: Factors(own.A, own.B - rate * found.gradient[path].B) for path, own in made.projections.items()}
+            made = Adapter(made.alpha, moved)
+        assert problem.evaluate(np.array([0]), None, made).losses[0] < 0.5 * first
 
 
 class TestParts:

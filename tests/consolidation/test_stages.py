@@ -11,6 +11,7 @@ from memctl.settings import SleepSettings
 from memctl.store.records import AdapterRef, Ledger
 
 SCHEDULE = SleepSettings().schedule
+ADAPTER = "a" * 64
 
 
 def entry(relation: str = "lives in", stage: int = 0, subject: str = "Ana Lund") -> LedgerEntry:
@@ -22,24 +23,26 @@ def test_a_fact_that_passes_every_gate_is_without_its_edit_after_three() -> None
     one, scales = entry(), []
     while edit_scale([one]):
         scales.append(next_scale([one], SCHEDULE))
-        [one] = gated([one], {one.id}, SCHEDULE)
+        [one] = gated([one], {one.id}, SCHEDULE, ADAPTER)
     assert scales == [0.5, 0.1, 0.0]
     assert (one.stage, one.scale) == (LAST, 0.0)
 
 
 @pytest.mark.parametrize(("stage", "after"), [(0, 0), (1, 0), (2, 1), (3, 2)])
 def test_a_failure_takes_a_fact_one_stage_back_and_never_below_zero(stage: int, after: int) -> None:
-    [one] = gated([entry(stage=stage)], set(), SCHEDULE)
-    assert (one.stage, one.scale) == (after, SCHEDULE[after])
+    [one] = gated([entry(stage=stage)], set(), SCHEDULE, ADAPTER)
+    assert (one.stage, one.scale, one.waits) == (after, SCHEDULE[after], ADAPTER)
+    [one] = gated([one], {one.id}, SCHEDULE, "b" * 64)
+    assert one.waits == ""
 
 
 def test_an_edit_stays_as_strong_as_its_least_advanced_fact_needs() -> None:
     old, new = entry(stage=2), entry("speaks")
     assert edit_scale([old, new]) == 1.0
     assert next_scale([old, new], SCHEDULE) == 0.5
-    old, new = gated([old, new], {old.id, new.id}, SCHEDULE)
+    old, new = gated([old, new], {old.id, new.id}, SCHEDULE, ADAPTER)
     assert (old.stage, new.stage, edit_scale([old, new])) == (2, 1, 0.5)
-    old, new = gated([old, new], {old.id}, SCHEDULE)
+    old, new = gated([old, new], {old.id}, SCHEDULE, ADAPTER)
     assert (old.stage, new.stage, edit_scale([old, new])) == (2, 0, 1.0)
 
 
@@ -48,7 +51,7 @@ def test_no_edit_is_weaker_than_a_scale_that_all_its_facts_have_passed(stages: l
     entries = [entry(f"likes {k}", stage) for k, stage in enumerate(stages)]
     tested = next_scale(entries, SCHEDULE)
     passed = {one.id for one in entries if data.draw(st.booleans())}
-    after = gated(entries, passed, SCHEDULE)
+    after = gated(entries, passed, SCHEDULE, ADAPTER)
     if len(passed) < len(entries):
         assert edit_scale(after) > tested or edit_scale(entries) == tested == 0.0
     assert edit_scale(after) >= tested

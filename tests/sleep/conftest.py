@@ -6,6 +6,7 @@ import pytest
 from sleep_examples import FACTS, ScriptedEngine, remembering
 
 from memctl.evaluation import drift
+from memctl.sleep import learning
 from memctl.store.store import Store
 from memctl.wake import draft
 
@@ -16,6 +17,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     engine = ScriptedEngine(FACTS)
     monkeypatch.setenv("MEMCTL_CACHE", str(tmp_path_factory.getbasetemp() / "cache-of-sleep-tests"))
     monkeypatch.setattr(draft, "find_traces", engine.find)
+    monkeypatch.setattr(learning, "learn", engine.train)
     all_windows = drift.held_out_windows
     monkeypatch.setattr(drift, "held_out_windows", lambda backend: [window[:32] for window in all_windows(backend)[:1]])
     return engine

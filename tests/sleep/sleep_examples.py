@@ -4,7 +4,7 @@ Composition, hashes, drift and the store are the real ones; only the search for 
 are scripted.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,16 +115,9 @@ class ScriptedEngine(NumpyBackend):
         return Trace(subject.name, LAYER, key, value, gate, gate)
 
     def train(
-        self,
-        backend: NumpyBackend,
-        facts: Sequence[Fact],
-        previous: Adapter | None,
-        teacher: Composition,
-        settings: object,
-        progress: Progress,
-        stop: Callable[[], bool] | None = None,
+        self, backend: NumpyBackend, facts: Sequence[Fact], effort: int, settings: Settings, progress: Progress
     ) -> Adapter:
-        """Takes the place of `consolidate`: A tells the facts; B is as large as the drift wanted."""
+        """Takes the place of `learn`: A tells the facts; B is as large as the drift wanted."""
         self.script.trained.append(tuple(fact.id for fact in facts))
         A, B = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
         A[0, [code(fact.id) for fact in facts]] = 1.0
