@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from memctl.adapters import Adapter
 from memctl.errors import DamagedStore, NonFinite
 
 Array = NDArray[np.float32]
@@ -102,13 +103,19 @@ def _edit_from(tensors: dict[str, Array], layer: int) -> Edit:
 
 @dataclass(frozen=True)
 class Composition:
-    """The live deltas with their scales, in canonical order: all that is added to a base model."""
+    """The live deltas with their scales, in canonical order, and the adapter: all that is added to a base model."""
 
     deltas: tuple[tuple[Delta, float], ...] = ()
+    adapter: Adapter | None = None
+
+    def __bool__(self) -> bool:
+        """Whether it adds anything."""
+        return bool(self.deltas) or self.adapter is not None
 
     def layers(self) -> tuple[int, ...]:
         """The layers it changes, ascending."""
-        return tuple(sorted({edit.layer for delta, _ in self.deltas for edit in delta.edits}))
+        edited = {edit.layer for delta, _ in self.deltas for edit in delta.edits}
+        return tuple(sorted(edited.union(self.adapter.layers() if self.adapter else ())))
 
     def columns(self, layer: int) -> Columns | None:
         """All added units of a layer in one piece, scales folded into `down`; None when there are none."""
@@ -142,7 +149,7 @@ class Composition:
         )
 
 
-def compose(deltas: Iterable[tuple[Delta, float]]) -> Composition:
-    """The composition of deltas given in canonical order; those at scale 0 are left out."""
+def compose(deltas: Iterable[tuple[Delta, float]], adapter: Adapter | None = None) -> Composition:
+    """The composition of an adapter and deltas given in canonical order; those at scale 0 are left out."""
     kept: Sequence[tuple[Delta, float]] = [(delta, scale) for delta, scale in deltas if scale != 0.0]
-    return Composition(tuple(kept))
+    return Composition(tuple(kept), adapter)

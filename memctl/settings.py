@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -56,6 +57,80 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     look_alikes: tuple[int, int] = (40, 24)
 
 
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class SleepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How facts go over from their edits into the adapter, and what a sleep may cost.
+
+    Attributes:
+        schedule: Scales of an edit at the stages 0 to 3, falling from 1.0 to 0.0.
+        threshold: Recall, mean of raw and chat, under which a fact is degraded.
+        efforts: How often a degraded subject is searched anew, each time with twice the steps.
+        capacity: Live edits that a base holds without loss; above it, facts that no effort mends are given up.
+        drift_budget: Largest relative change of the held-out perplexity that a memory may have after a sleep.
+        general_kept: Least share of the general questions that are still answered.
+        identity_kept: Least share of the questions about the model itself.
+        recall_loss: Most that the mean recall of all facts, raw or in chat, may fall.
+        interval_days: Time after which the waiting of facts counts in full.
+        nap: Facts, the newest, that a nap asks for.
+    """
+
+    schedule: tuple[float, float, float, float] = (1.0, 0.5, 0.1, 0.0)
+    threshold: Share = 0.75
+    efforts: Annotated[int, Meta(ge=0)] = 2
+    capacity: Annotated[int, Meta(ge=1)] = 200
+    drift_budget: Annotated[float, Meta(ge=0)] = 0.01
+    general_kept: Share = 0.98
+    identity_kept: Share = 0.93
+    recall_loss: Share = 0.02
+    interval_days: Annotated[float, Meta(gt=0)] = 7.0
+    nap: Annotated[int, Meta(ge=1)] = 20
+
+    def __post_init__(self) -> None:
+        falling = all(higher > lower for higher, lower in pairwise(self.schedule))
+        if not (falling and self.schedule[0] == 1.0 and self.schedule[-1] == 0.0):
+            raise ValueError("sleep.schedule must fall from 1.0 to 0.0")
+
+
+class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How sleep trains an adapter. Everything that changes its bytes is here and in the facts, and nothing else.
+
+    Attributes:
+        rank: Of the factors.
+        alpha: `alpha / rank` is the factor on what they add.
+        projections: The MLP's projections that are adapted, by the beginning of their names.
+        passes: Lessons of each fact in all.
+        least_steps: Fewest steps, for few facts.
+        taught: Lessons that teach a fact, in each step.
+        kept: Lessons held to the base in each step: other people, other relations of the subjects, reference text.
+        kept_weights: Factors of their KL divergence.
+        learning_rate: AdamW's highest.
+        weight_decay: AdamW's.
+        look_alikes: Names like a subject's that its wordings are asked with.
+        strangers: Names of nothing in common.
+        relations: Other relations of a subject, each raw and in chat.
+        passages: Of reference text.
+        check_every: Steps between two checks of whether the facts have been learned.
+    """
+
+    rank: Annotated[int, Meta(ge=1)] = 16
+    alpha: Annotated[float, Meta(gt=0)] = 16.0
+    projections: tuple[str, ...] = ("gate", "up", "down")
+    passes: Annotated[int, Meta(ge=1)] = 120
+    least_steps: Annotated[int, Meta(ge=1)] = 60
+    taught: Annotated[int, Meta(ge=1)] = 16
+    kept: tuple[int, int, int] = (16, 8, 2)
+    kept_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
+    look_alikes: Annotated[int, Meta(ge=0)] = 12
+    strangers: Annotated[int, Meta(ge=0)] = 4
+    relations: Annotated[int, Meta(ge=0)] = 12
+    passages: Annotated[int, Meta(ge=0)] = 200
+    check_every: Annotated[int, Meta(ge=1)] = 20
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the commands go by.
 
@@ -67,6 +142,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         dtype: Of the weights while they run; `auto` is the fastest one of the device that holds the facts.
         drift_budget: Largest relative change of the held-out perplexity that an edit may cause.
         edit: How a wake edit is made.
+        lora: How sleep trains an adapter.
+        sleep: How a sleep goes.
     """
 
     store: str
@@ -76,6 +153,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     drift_budget: Annotated[float, Meta(ge=0)] = 0.005
     edit: EditSettings = EditSettings()
+    lora: LoraSettings = LoraSettings()
+    sleep: SleepSettings = SleepSettings()
 
 
 @dataclass(frozen=True)
@@ -95,7 +174,7 @@ class _Layer:
     typed: bool = True
 
 
-def edit_hash(settings: EditSettings) -> str:
+def settings_hash(settings: EditSettings | LoraSettings) -> str:
     """16 hexadecimal digits of the SHA-256 of the settings' canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()[:16]
 
@@ -104,8 +183,8 @@ def keys() -> dict[str, Any]:
     """Every dotted key and the type of its value, in the order of declaration."""
     found = {}
     for field in msgspec.structs.fields(Settings):
-        if field.name == "edit":
-            found.update({f"edit.{part.name}": part.type for part in msgspec.structs.fields(EditSettings)})
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found.update({f"{field.name}.{part.name}": part.type for part in msgspec.structs.fields(field.type)})
         else:
             found[field.name] = field.type
     return found
@@ -131,7 +210,8 @@ def load_settings(flags: Mapping[str, Any]) -> Effective:
         flags: Dotted keys and values from the command line; None means not given.
 
     Raises:
-        UsageError: A key is unknown or a value has the wrong type; names the place, the key and the type.
+        UsageError: A key is unknown or a value has the wrong type; names the place, the key and the type. Or values of one
+            table do not go together.
         DamagedStore: The store's `memctl.toml` is no TOML.
     """
     store = store_path(flags)
@@ -141,7 +221,10 @@ def load_settings(flags: Mapping[str, Any]) -> Effective:
         above = [*asked, _Layer({"model": NUMPY}, lambda key: "the numpy engine"), *above]
     model = _merge([*above, _defaults()], ["model"])[0]["model"]
     values, sources = _merge([*above, _shipped_file(model), _defaults()], list(keys()))
-    return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)
+    try:
+        return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error), "`memctl config` shows every value and where it comes from") from error
 
 
 def checked(key: str, value: Any, where: str, *, typed: bool = False) -> Any:
@@ -190,7 +273,8 @@ def _describe(expected: Any) -> str:
         said = " and ".join(f"{name} {bound}" for name, bound in bounds.items() if bound is not None)
         return f"{_describe(kind)} of {said}"
     if get_origin(expected) is tuple:
-        return f"{len(get_args(expected))} whole numbers"
+        kinds = get_args(expected)
+        return f"{len(kinds)} {'whole ' if kinds[0] is int else ''}numbers"
     if get_origin(expected) is Literal:
         return "one of " + ", ".join(get_args(expected))
     return _TYPES[expected]
@@ -258,5 +342,8 @@ def _file(path: Path, values: dict[str, Any]) -> _Layer:
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    edit = {key.removeprefix("edit."): value for key, value in values.items() if key.startswith("edit.")}
-    return {key: value for key, value in values.items() if "." not in key} | {"edit": edit}
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        table, _, name = key.rpartition(".")
+        (nested.setdefault(table, {}) if table else nested)[name] = value
+    return nested

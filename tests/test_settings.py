@@ -6,7 +6,7 @@ import pytest
 
 from memctl import settings
 from memctl.errors import DamagedStore, UsageError
-from memctl.settings import EditSettings, checked, edit_hash, keys, load_settings, store_path
+from memctl.settings import EditSettings, checked, keys, load_settings, settings_hash, store_path
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
 from memctl.toml_files import with_value
@@ -113,9 +113,9 @@ def test_values_from_a_shell_are_texts_of_their_type() -> None:
 
 
 def test_the_edit_hash_depends_on_every_field_and_nothing_else() -> None:
-    plain = edit_hash(EditSettings())
-    assert plain == edit_hash(EditSettings())
-    assert len({plain, edit_hash(EditSettings(layer=7)), edit_hash(EditSettings(look_alikes=(1, 2)))}) == 3
+    plain = settings_hash(EditSettings())
+    assert plain == settings_hash(EditSettings())
+    assert len({plain, settings_hash(EditSettings(layer=7)), settings_hash(EditSettings(look_alikes=(1, 2)))}) == 3
 
 
 def test_a_value_is_put_where_it_belongs_and_the_rest_stays() -> None:

@@ -1,16 +1,24 @@
 """Whether a composition fits a model: the one check that every engine makes before it attaches anything."""
 
+from collections.abc import Mapping
+
+from memctl.adapters import Adapter
 from memctl.backends.protocol import Shape
 from memctl.deltas import Columns, Composition, LowRank
 from memctl.errors import MemctlError
 
 
-def require_fit(composition: Composition, shape: Shape) -> None:
-    """Checks the layer and the shapes of every edit.
+def require_fit(composition: Composition, shape: Shape, projections: Mapping[str, tuple[int, int]]) -> None:
+    """Checks the place and the shapes of every edit and of the adapter.
+
+    Args:
+        projections: Paths of the model's MLP projections, each with the widths of its input and output.
 
     Raises:
-        MemctlError: An edit is of a layer that the model does not have, or of other widths.
+        MemctlError: One is of a layer or projection that the model does not have, or of other widths.
     """
+    if composition.adapter is not None:
+        _require_adapter(composition.adapter, projections)
     for delta, _ in composition.deltas:
         for edit in delta.edits:
             if not (0 <= edit.layer < shape.layers and _fits(edit.change, shape)):
@@ -19,6 +27,16 @@ def require_fit(composition: Composition, shape: Shape) -> None:
                     f"width {shape.hidden} and MLP width {shape.intermediate}",
                     "the store was made over another base model: memctl status",
                 )
+
+
+def _require_adapter(adapter: Adapter, projections: Mapping[str, tuple[int, int]]) -> None:
+    for path, factors in adapter.projections.items():
+        inward, outward = projections.get(path, (-1, -1))
+        if factors.A.shape != (adapter.rank, inward) or factors.B.shape != (outward, adapter.rank):
+            raise MemctlError(
+                f"the adapter's factors {factors.A.shape} and {factors.B.shape} fit no {path} of this model",
+                "the store was made over another base model: memctl status",
+            )
 
 
 def _fits(change: LowRank | Columns, shape: Shape) -> bool:

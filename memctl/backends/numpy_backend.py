@@ -13,13 +13,31 @@ import numpy as np
 from memctl.backends import tiny_tokenizer
 from memctl.backends.by_group import ByGroup
 from memctl.backends.fit import require_fit
+from memctl.backends.numpy_adapter import PARTS, NumpyAdapterProblem, factors_of, path_of
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
-from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Tokens, ValueProblem
+from memctl.backends.protocol import (
+    PRISTINE,
+    Activations,
+    AdapterProblem,
+    Encoding,
+    Float,
+    Lesson,
+    Row,
+    Scores,
+    Tokens,
+    ValueProblem,
+)
 from memctl.backends.tiny_model import Added, Index, Past, Real, Thought, TinyModel, pad
 from memctl.backends.tiny_tokenizer import END
 from memctl.backends.tiny_weights import LAST, SHAPE
 from memctl.deltas import Composition
 from memctl.facts import Mode
+
+PROJECTIONS = {
+    path_of(layer, part): (SHAPE.intermediate, SHAPE.hidden) if part == "down" else (SHAPE.hidden, SHAPE.intermediate)
+    for layer in range(SHAPE.layers)
+    for part in PARTS
+}
 
 Choose = Callable[[int, Real], int]
 """The next token of a prompt (its number among the prompts), from log-probabilities (vocabulary,)."""
@@ -106,6 +124,9 @@ class NumpyBackend:
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         return ByGroup(rows, lambda own: NumpyValueProblem(self._model, own, layer, added_by(under)))
 
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
+        return NumpyAdapterProblem(self._model, lessons, layer)
+
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
         draws = [np.random.default_rng([seed, number]) for number in range(len(prompts))]
 
@@ -127,7 +148,7 @@ class NumpyBackend:
         for chosen in _batches(sequences):
             tokens, positions = pad([sequences[row] for row in chosen])
             log_p = log_q = self._next(tokens, positions)
-            if self._attached.deltas:
+            if self._attached:
                 with self.attached(PRISTINE):
                     log_q = self._next(tokens, positions)
             kl = np.sum(np.exp(log_q) * (log_q - log_p), axis=-1)
@@ -139,7 +160,7 @@ class NumpyBackend:
 
     @contextmanager
     def attached(self, composition: Composition) -> Iterator[None]:
-        require_fit(composition, SHAPE)
+        require_fit(composition, SHAPE, PROJECTIONS)
         outer, self._attached = self._attached, composition
         try:
             yield
@@ -206,7 +227,10 @@ class NumpyBackend:
         }
 
     def tensor_names(self, layer: int) -> dict[str, str]:
-        return {name: f"model.layers.{layer}.mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
+        return {part: f"{path_of(layer, part)}.weight" for part in PARTS}
+
+    def projections(self) -> dict[str, tuple[int, int]]:
+        return dict(PROJECTIONS)
 
     def rehash(self) -> str:
         return self._model.weights.fingerprint()
@@ -218,8 +242,11 @@ class NumpyBackend:
 
 def added_by(composition: Composition) -> list[Added]:
     """What a composition adds to each layer."""
-    require_fit(composition, SHAPE)
-    return [(composition.low_rank(layer), composition.columns(layer)) for layer in range(SHAPE.layers)]
+    require_fit(composition, SHAPE, PROJECTIONS)
+    return [
+        Added(composition.low_rank(layer), composition.columns(layer), factors_of(composition.adapter, layer))
+        for layer in range(SHAPE.layers)
+    ]
 
 
 def _batches(sequences: Sequence[Tokens]) -> Iterator[list[int]]:

@@ -4,7 +4,7 @@ The vocabulary: d is the width of the residual stream, m that of the MLP's hidde
 model, which it never changes; a composition is attached beside it and detached again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from memctl.adapters import Adapter, Factors
 from memctl.deltas import Composition
 from memctl.facts import Mode
 
@@ -107,6 +108,52 @@ class ValueProblem(Protocol):
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """One sequence that an adapter is trained on.
+
+    Attributes:
+        tokens: The whole sequence, target included.
+        predict: Positions whose next-token distribution is scored, ascending.
+        to_base: Score against the base model's own distribution (KL divergence) instead of the sequence's next
+            tokens (negative log-likelihood).
+    """
+
+    tokens: Tokens
+    predict: tuple[int, ...]
+    to_base: bool = False
+
+
+@dataclass(frozen=True)
+class AdapterGradient:
+    """One evaluation of the training loss.
+
+    Attributes:
+        losses: (lessons,) mean over a lesson's scored positions, in nats.
+        hits: (lessons,) whether the greedy prediction is right at every scored position.
+        gradient: Of the weighted sum of the losses, with respect to the adapter's factors; empty without weights.
+    """
+
+    losses: Float
+    hits: NDArray[np.bool_]
+    gradient: Mapping[str, Factors]
+
+
+class AdapterProblem(Protocol):
+    """Lessons whose way through the frozen layers has been run once and is kept; made by `Backend.adapter_problem`."""
+
+    def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
+        """Loss, and gradient where weights are given, on some of the lessons with an adapter on the pristine base.
+
+        The divergence from the base is that of its likeliest tokens and of all others taken for one.
+
+        Args:
+            lessons: (k,) numbers of the lessons to run.
+            weights: (k,) factors of the lessons' losses in the gradient.
+            adapter: Of the problem's layers only.
+        """
+
+
+@dataclass(frozen=True)
 class Scores:
     """Teacher-forced scores of every token but a sequence's first, over all sequences in order.
 
@@ -162,6 +209,9 @@ class Backend(Protocol):
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         """Prepares a value optimisation at a layer; `under` is attached while it runs."""
 
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
+        """Prepares the training of an adapter on a layer and those above it."""
+
     def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
         """Greedy continuations, without the prompt and without what ends a turn; batched.
 
@@ -184,6 +234,9 @@ class Backend(Protocol):
 
     def mlp_weights(self, layer: int) -> dict[str, Float]:
         """The base's `gate` (m, d), `up` (m, d) and `down` (d, m) of a layer in float32, a copy."""
+
+    def projections(self) -> dict[str, tuple[int, int]]:
+        """Paths of all MLP projections, lowest layer first, with the widths of input and output: what an adapter acts on."""
 
     def tensor_names(self, layer: int) -> dict[str, str]:
         """Names of `gate`, `up`, `down` of a layer in the base's checkpoint."""

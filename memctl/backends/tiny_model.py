@@ -4,24 +4,53 @@ A layer is RMSNorm, attention with a bias for each distance, RMSNorm, and a SwiG
 results then depend on the shape of a batch only far below what anyone looks at.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from memctl.adapters import Factors
 from memctl.backends.tiny_weights import HEADS, REACH, draw_weights
 from memctl.deltas import Columns, LowRank
 
 Real = NDArray[np.float64]
 Index = NDArray[np.int64]
-Added = tuple[LowRank | None, Columns | None]
-"""What is attached to one layer's MLP."""
 
 FAR = 1 << 20
 """Position of padding: after every query, so no query sees it."""
 
 EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Added:
+    """What is attached to one layer's MLP; an adapter's factors by `gate`, `up` and `down`, the scale in B."""
+
+    low_rank: LowRank | None = None
+    columns: Columns | None = None
+    adapter: Mapping[str, Factors] = field(default_factory=dict)
+
+    def beside(self, part: str, inputs: Real, output: Real) -> Real:
+        """A projection's output with what the adapter adds to it."""
+        factors = self.adapter.get(part)
+        return output if factors is None else output + (inputs @ factors.A.T) @ factors.B.T
+
+    def backward(self, part: str, grad: Real, inward: Real, inputs: Real, into: dict[str, Factors] | None) -> Real:
+        """The gradient with respect to a projection's input with what comes back through the adapter.
+
+        Args:
+            into: Takes the gradient with respect to the factors of each part.
+        """
+        factors = self.adapter.get(part)
+        if factors is None:
+            return inward
+        low = grad @ factors.B
+        if into is not None:
+            x, g = inputs.reshape(-1, inputs.shape[-1]), grad.reshape(-1, grad.shape[-1])
+            A, B = low.reshape(len(x), -1).T @ x, g.T @ (x @ factors.A.T)
+            into[part] = Factors(A.astype(np.float32), B.astype(np.float32))
+        return _plus(low @ factors.A, inward)
 
 
 @dataclass(frozen=True)
@@ -87,30 +116,33 @@ class TinyModel:
         layer = self.weights.layers[index]
         inputs = normalize(stream)
         seen = inputs[..., : len(layer.down)]
-        gate, up = seen @ layer.gate.T, seen @ layer.up.T
+        gate = added.beside("gate", inputs, seen @ layer.gate.T)
+        up = added.beside("up", inputs, seen @ layer.up.T)
         keys = silu(gate) * up
-        out = _plus(stream, keys @ layer.down.T)
-        low_rank, columns = added
-        if low_rank is not None:
+        out = added.beside("down", keys, _plus(stream, keys @ layer.down.T))
+        if (low_rank := added.low_rank) is not None:
             out += (keys @ low_rank.V) @ low_rank.U.T
-        if columns is not None:
+        if (columns := added.columns) is not None:
             out += (silu(inputs @ columns.gate.T) * (inputs @ columns.up.T)) @ columns.down.T
         return Thought(stream, inputs, gate, up, keys, out)
 
-    def think_backward(self, index: int, thought: Thought, grad: Real, added: Added) -> Real:
-        """Gradient with respect to the stream that entered the MLP."""
+    def think_backward(
+        self, index: int, thought: Thought, grad: Real, added: Added, into: dict[str, Factors] | None = None
+    ) -> Real:
+        """Gradient with respect to the stream that entered the MLP; that of the adapter's factors goes `into` a dict."""
         layer = self.weights.layers[index]
-        low_rank, columns = added
-        keys = grad[..., : len(layer.down)] @ layer.down
-        if low_rank is not None:
+        keys = added.backward("down", grad, grad[..., : len(layer.down)] @ layer.down, thought.keys, into)
+        if (low_rank := added.low_rank) is not None:
             keys = keys + (grad @ low_rank.U) @ low_rank.V.T
         sigmoid = _sigmoid(thought.gate)
         gate = keys * thought.up * sigmoid * (1 + thought.gate * (1 - sigmoid))
-        seen = gate @ layer.gate + (keys * sigmoid * thought.gate) @ layer.up
-        if columns is not None:
-            z, up, active = thought.inputs @ columns.gate.T, thought.inputs @ columns.up.T, grad @ columns.down
+        up = keys * sigmoid * thought.gate
+        seen = added.backward("gate", gate, gate @ layer.gate + up @ layer.up, thought.inputs, into)
+        seen = added.backward("up", up, seen, thought.inputs, into)
+        if (columns := added.columns) is not None:
+            z, factor, active = thought.inputs @ columns.gate.T, thought.inputs @ columns.up.T, grad @ columns.down
             sigmoid = _sigmoid(z)
-            beside = (active * up * sigmoid * (1 + z * (1 - sigmoid))) @ columns.gate + (active * z * sigmoid) @ columns.up
+            beside = (active * factor * sigmoid * (1 + z * (1 - sigmoid))) @ columns.gate + (active * z * sigmoid) @ columns.up
             seen = _plus(beside, seen)
         return grad + normalize_backward(thought.start, thought.inputs, seen)
 

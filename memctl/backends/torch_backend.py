@@ -21,7 +21,20 @@ from transformers.utils import logging as transformers_logging
 
 from memctl.backends.by_group import ByGroup
 from memctl.backends.fit import require_fit
-from memctl.backends.protocol import PRISTINE, Activations, Encoding, Float, Row, Scores, Shape, Tokens, ValueProblem
+from memctl.backends.protocol import (
+    PRISTINE,
+    Activations,
+    AdapterProblem,
+    Encoding,
+    Float,
+    Lesson,
+    Row,
+    Scores,
+    Shape,
+    Tokens,
+    ValueProblem,
+)
+from memctl.backends.torch_adapter import TorchAdapterProblem
 from memctl.backends.torch_batches import (
     CONTINUED_AT_ONCE,
     SHARED_FROM,
@@ -100,6 +113,7 @@ class TorchBackend:
             intermediate=self.layout.intermediate,
             vocabulary=self.model.get_output_embeddings().weight.shape[0],
         )
+        self._projections = self._find_projections()
         self._attached: list[Composition] = [PRISTINE]
         self._hooks: list[Any] = []
         self._ends = self._end_tokens()
@@ -219,6 +233,9 @@ class TorchBackend:
         one, other = self.encode("a", "chat").tokens, self.encode("1", "chat").tokens
         return one[: common_prefix([one, other], len(one))]
 
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
+        return TorchAdapterProblem(self.model, self.layout, self._projections, lessons, layer, lambda: self.attached(PRISTINE))
+
     # Answers and scores under what is attached
 
     @torch.inference_mode()
@@ -299,7 +316,7 @@ class TorchBackend:
     def score(self, sequences: Sequence[Tokens]) -> Scores:
         nll: list[Float] = [np.empty(0, np.float32)] * len(sequences)
         divergence = list(nll)
-        beside = bool(self._attached[-1].deltas)
+        beside = bool(self._attached[-1])
         for batch in batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
             ids = padded([sequences[index] for index in batch]).to(self.device)
             states = self.model.base_model(input_ids=ids).last_hidden_state
@@ -321,7 +338,7 @@ class TorchBackend:
 
     @contextmanager
     def attached(self, composition: Composition) -> Iterator[None]:
-        require_fit(composition, self.shape)
+        require_fit(composition, self.shape, self.projections())
         self._attached.append(composition)
         self._hook(composition)
         try:
@@ -333,7 +350,7 @@ class TorchBackend:
     def _hook(self, composition: Composition) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks = attach(self.layout, composition, self.device)
+        self._hooks = attach(self.layout, self._projections, composition, self.device)
 
     # The base's own tensors
 
@@ -354,6 +371,14 @@ class TorchBackend:
                 if name in checkpoint.keys():  # noqa: SIM118 (no mapping)
                     return _numpy(checkpoint.get_tensor(name))
         return _numpy(module.weight)
+
+    def projections(self) -> dict[str, tuple[int, int]]:
+        return {path: (module.in_features, module.out_features) for path, module in self._projections.items()}
+
+    def _find_projections(self) -> dict[str, Any]:
+        paths = {module: path for path, module in self.model.named_modules()}
+        parts = ((part.gate_up, part.gate, part.up, part.down) for part in self.layout.layers)
+        return {paths[module]: module for own in parts for module in own if module is not None}
 
     def tensor_names(self, layer: int) -> dict[str, str]:
         part = self.layout.layers[layer]

@@ -1,6 +1,6 @@
 """A composition beside the base: forward hooks that add its output to the MLP's, in float32."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,22 @@ from memctl.deltas import Columns, Composition, LowRank
 from memctl.models.structure import MlpLayout
 
 
-def attach(layout: MlpLayout, composition: Composition, device: torch.device) -> list[Any]:
-    """Applies a composition to a model until the handles that it returns are removed."""
+def attach(
+    layout: MlpLayout, projections: Mapping[str, nn.Module], composition: Composition, device: torch.device
+) -> list[Any]:
+    """Applies a composition to a model until the handles that it returns are removed.
+
+    Args:
+        projections: The model's MLP projections by path.
+    """
     handles: list[Any] = []
+    if (adapter := composition.adapter) is not None:
+        for path, factors in adapter.projections.items():
+            handles.append(
+                projections[path].register_forward_hook(
+                    beside_projection(_tensor(factors.A, device), _tensor(factors.B * np.float32(adapter.scale), device))
+                )
+            )
     for layer in composition.layers():
         part = layout.layers[layer]
         if columns := composition.columns(layer):
@@ -43,6 +56,16 @@ def _beside_down(low_rank: LowRank, device: torch.device) -> Callable[..., Tenso
 
     def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         added: Tensor = output + ((args[0].float() @ V) @ U.T).to(output.dtype)
+        return added
+
+    return add
+
+
+def beside_projection(A: Tensor, B: Tensor) -> Callable[..., Tensor]:
+    """A hook that adds `B A x` to the output of a projection; A is (r, in), B is (out, r) with the scale in it."""
+
+    def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        added: Tensor = output + ((args[0].to(A.dtype) @ A.T) @ B.T).to(output.dtype)
         return added
 
     return add

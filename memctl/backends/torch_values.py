@@ -4,8 +4,8 @@ What comes before a row's first site never changes, so its attention keys and va
 chat template is computed once for all rows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import astuple, dataclass, fields
 from typing import Any
 
@@ -16,7 +16,16 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from memctl.backends.protocol import Float, Gradient, Row, Tokens
-from memctl.backends.torch_layers import KeyValues, cache_of, expanded, from_layer, inputs_of, key_values_of, stack_of
+from memctl.backends.torch_layers import (
+    KeyValues,
+    cache_of,
+    eager_attention,
+    expanded,
+    from_layer,
+    inputs_of,
+    key_values_of,
+    stack_of,
+)
 from memctl.models.structure import MlpLayout
 
 SUFFIXES = (12, 36, 60, 96)
@@ -89,7 +98,7 @@ class TorchValueProblem:
         shapes: dict[_Shape, list[int]] = {}
         for index, row in enumerate(rows):
             shapes.setdefault(_shape(row, template), []).append(index)
-        with torch.no_grad(), attached(), self._eager_attention():
+        with torch.no_grad(), attached(), eager_attention(self.model):
             beginning = self._extend([], torch.tensor([template]), None, None) if template else []
             self.buckets = [
                 _one_of([self._bucket(rows, part, shape, beginning) for part in _parts(members)])
@@ -104,7 +113,7 @@ class TorchValueProblem:
         losses = np.zeros(len(rows), np.float32)
         hits = np.zeros(len(rows), np.bool_)
         slopes = np.zeros((len(rows), residuals.shape[1]), np.float32)
-        with self._eager_attention(), self.attached():
+        with eager_attention(self.model), self.attached():
             for number, bucket in enumerate(self.buckets):
                 mine = [k for k, row in enumerate(rows) if self.place[int(row)][0] == number]
                 for chosen in map(np.array, _parts(mine)):
@@ -127,16 +136,6 @@ class TorchValueProblem:
         weighted.backward()
         assert addend.grad is not None
         return loss.detach().float().cpu().numpy(), hit.cpu().numpy(), addend.grad.float().cpu().numpy()
-
-    @contextmanager
-    def _eager_attention(self) -> Iterator[None]:
-        """torch's fused attention is slow in its backward pass for rows this short: .35 s of 1.1 s in a step."""
-        before = self.model.config._attn_implementation
-        self.model.set_attn_implementation("eager")
-        try:
-            yield
-        finally:
-            self.model.set_attn_implementation(before)
 
     # Preparation
 

@@ -34,7 +34,7 @@ def ask(
 ) -> int:
     """Answers a prompt, or each line of a stream of prompts, from memory."""
     from memctl.wake.answer import BATCH, answer, make_prompt
-    from memctl.wake.live import composed, live
+    from memctl.wake.live import composed, learned, live
     from memctl.wake.why import why
 
     mode = "raw" if raw else "chat"
@@ -46,7 +46,7 @@ def ask(
     head = run.store.head()
     memories = [] if base else live(run.store, head)
     ledger = run.store.ledger(head) if explain else None
-    attached = composed(memories)
+    attached = composed(memories, None if base else learned(run.store, head))
     answered = errors = 0
     for batch in _batches(found, BATCH):
         bad = [item for item in batch if isinstance(item, BadLine)]

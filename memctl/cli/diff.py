@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.views import SHORT, entry_record
+from memctl.cli.views import SHORT, entry_record, plural
 from memctl.errors import FINDINGS
 from memctl.facts import LedgerEntry
 
@@ -17,7 +17,7 @@ def diff(
     b: Annotated[str, Argument(metavar="B", help="The newer one.")] = "HEAD",
     exit_code: Annotated[bool, Option("--exit-code", help="Exit 5 where they differ.")] = False,
 ) -> int:
-    """Shows the facts and edits that two snapshots do not share."""
+    """Shows the facts, edits and adapters that two snapshots do not share."""
     from memctl.store.diff import diff as compare
 
     older, newer = run.store.snapshot(a), run.store.snapshot(b)
@@ -38,6 +38,14 @@ def diff(
     ):
         record = {"subject": ref.subject, "object": ref.object, "scale": ref.scale, "change": change}
         run.out.record("delta", record, f"  edit {change}: {ref.subject}  {ref.object[:SHORT]}", "dim")
+    if moved := found.adapter:
+        change = "removed" if moved.after is None else "added" if moved.before is None else "changed"
+        ref_now = moved.after or moved.before
+        assert ref_now is not None
+        record = {"object": ref_now.object, "facts": list(ref_now.facts), "change": change}
+        run.out.record(
+            "adapter", record, f"  adapter {change}: {plural(len(ref_now.facts), 'fact')}  {ref_now.object[:SHORT]}", "dim"
+        )
     summary: dict[str, Any] = {
         "a": older.id,
         "b": newer.id,

@@ -23,7 +23,7 @@ def show(
     try:
         entry = run.store.ledger(head).by_prefix(id)
     except UsageError as no_fact:
-        kind, record = "snapshot", _snapshot(_resolved(run, id, no_fact))
+        kind, record = "snapshot", _snapshot(run.store, _resolved(run, id, no_fact))
     else:
         kind, record = "fact", _fact(run.store, head, entry)
     lines = [f"{name:<14} {line}" for name, value in record.items() for line in _lines(value)]
@@ -33,7 +33,7 @@ def show(
 
 def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
     """The ledger entry, its memory, the memories near it, and the snapshots that hold it, newest first."""
-    holding = [past.id for past in store.log(head.id) if any(entry.id in ref.facts for ref in past.deltas)]
+    holding = [past.id for past in store.log(head.id) if entry.id in past.carried]
     ref = next((ref for ref in head.deltas if entry.id in ref.facts), None)
     delta, competing = (None, []) if ref is None else _memory(store, head, ref)
     return {
@@ -41,6 +41,7 @@ def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
         "recalls": msgspec.to_builtins(entry.recalls),
         "delta": delta,
         "competing": competing,
+        "adapter": entry.id in head.adapter.facts if head.adapter else False,
         "snapshots": holding,
     }
 
@@ -82,13 +83,16 @@ def _resolved(run: Run, id: str, no_fact: UsageError) -> Snapshot:
         raise UsageError(f"{id!r} is neither a fact nor a snapshot", "`memctl facts`, `memctl log`") from no_snapshot
 
 
-def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+def _snapshot(store: Store, snapshot: Snapshot) -> dict[str, Any]:
+    slept = {"sleep": json.loads(store.read_object(snapshot.report))} if snapshot.report else {}
     return {
         **snapshot_record(snapshot),
         "base": snapshot.base,
         "ledger": snapshot.ledger,
         "deltas": msgspec.to_builtins(snapshot.deltas),
+        "adapter": msgspec.to_builtins(snapshot.adapter),
         "weights": snapshot.weights,
+        **slept,
     }
 
 

@@ -1,7 +1,7 @@
 """Drift: how much the model changed on text that the edit never saw.
 
 The text is written for this project and used for nothing else. A window of it in which no added unit is active cannot have
-changed, and is not run again; how many were run is part of the result. Dense (low-rank) edits touch every window.
+changed, and is not run again; how many were run is part of the result. Dense (low-rank) edits and adapters touch every window.
 """
 
 from importlib.resources import files
@@ -72,7 +72,7 @@ def measure_drift(backend: Backend, composition: Composition, progress: Progress
 
 def _touched(backend: Backend, composition: Composition, windows: list[Tokens], progress: Progress) -> list[bool]:
     """Which windows an edit can have changed."""
-    hit = np.zeros(len(windows), np.bool_)
+    hit = np.full(len(windows), composition.adapter is not None)
     ends = np.cumsum([len(window) for window in windows])
     for layer in composition.layers():
         if composition.low_rank(layer) is not None:

@@ -181,15 +181,15 @@ class Check:
             message = f"it is of base {snapshot.base[:12]}, memctl.toml of {config.fingerprint[:12]}"
             self._find(path, "config", message)
         with self._finding(path, "composition"):
-            if snapshot.composition != composition_hash(snapshot.base, snapshot.deltas):
-                self._find(path, "composition", "its composition is not the hash of its deltas")
+            if snapshot.composition != composition_hash(snapshot.base, snapshot.deltas, snapshot.adapter):
+                self._find(path, "composition", "its composition is not the hash of its parts")
         needed = snapshot.objects
         for sha in sorted(needed - self.intact.keys()):
             if not list(self.layout.objects.glob(f"{sha[:2]}/{sha}.*")):
                 self._find(self.layout.objects / sha[:2] / sha, "object", "it is missing")
         if snapshot.ledger in self.intact:
             with self._finding(path, "ledger"):
-                for message in contradictions(self.layout.read_ledger(snapshot.ledger), snapshot.deltas):
+                for message in contradictions(self.layout.read_ledger(snapshot.ledger), snapshot.deltas, snapshot.adapter):
                     self._find(path, "ledger", message)
         return len(self.findings) == before and needed <= self.intact.keys()
 

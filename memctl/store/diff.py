@@ -1,11 +1,11 @@
-"""What changed between two snapshots: facts by id, deltas by subject."""
+"""What changed between two snapshots: facts by id, deltas by subject, and the adapter."""
 
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from memctl.facts import LedgerEntry
-from memctl.store.records import DeltaRef, Snapshot
+from memctl.store.records import AdapterRef, DeltaRef, Snapshot
 
 if TYPE_CHECKING:
     from memctl.store.store import Store
@@ -25,8 +25,15 @@ class DeltaChange(msgspec.Struct, frozen=True):
     after: DeltaRef
 
 
+class AdapterChange(msgspec.Struct, frozen=True):
+    """An adapter that came, went, or is not what it was."""
+
+    before: AdapterRef | None
+    after: AdapterRef | None
+
+
 class Diff(msgspec.Struct, frozen=True):
-    """From one snapshot to another; facts sorted by id, deltas by subject."""
+    """From one snapshot to another; facts sorted by id, deltas by subject. `adapter` is None where it did not change."""
 
     facts_added: tuple[LedgerEntry, ...]
     facts_removed: tuple[LedgerEntry, ...]
@@ -34,6 +41,7 @@ class Diff(msgspec.Struct, frozen=True):
     deltas_added: tuple[DeltaRef, ...]
     deltas_removed: tuple[DeltaRef, ...]
     deltas_changed: tuple[DeltaChange, ...]
+    adapter: AdapterChange | None
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
@@ -58,6 +66,7 @@ def diff(store: "Store", a: Snapshot, b: Snapshot) -> Diff:
             for subject in sorted(old.keys() & new.keys())
             if old[subject] != new[subject]
         ),
+        adapter=None if a.adapter == b.adapter else AdapterChange(a.adapter, b.adapter),
     )
 
 

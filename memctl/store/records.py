@@ -27,7 +27,7 @@ class BaseRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeltaRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One edit or adapter of a composition.
+    """One edit of a composition.
 
     Attributes:
         subject: Unique within a composition; gives the canonical order.
@@ -42,6 +42,20 @@ class DeltaRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     object: Sha256
     settings: str
     scale: float = 1.0
+
+
+class AdapterRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The LoRA adapter of a composition.
+
+    Attributes:
+        facts: Ids of the facts it carries, sorted.
+        object: SHA-256 of its bytes in the store.
+        settings: Hash of the settings it was trained with.
+    """
+
+    facts: tuple[str, ...]
+    object: Sha256
+    settings: str
 
 
 class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,9 +93,11 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         base: Fingerprint of the base model.
         ledger: SHA-256 of the ledger object.
         deltas: Sorted by subject.
-        composition: `composition_hash` of base and deltas.
+        adapter: None until a sleep has trained one.
+        composition: `composition_hash` of base, deltas and adapter.
         weights: Tensor name to SHA-256 of the composed tensor; empty for the empty store.
         metrics: What was measured at commit, by name.
+        report: SHA-256 of the report of the sleep that made it; empty for other commands.
     """
 
     format: int
@@ -93,22 +109,34 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     base: str
     ledger: Sha256
     deltas: tuple[DeltaRef, ...]
+    adapter: AdapterRef | None
     composition: Sha256
     weights: dict[str, Sha256]
     metrics: dict[str, float]
+    report: ParentId
 
     @property
     def objects(self) -> frozenset[str]:
         """SHA-256 of every object it needs."""
-        return frozenset({self.ledger, *(delta.object for delta in self.deltas)})
+        adapter = () if self.adapter is None else (self.adapter.object,)
+        report = (self.report,) if self.report else ()
+        return frozenset({self.ledger, *(delta.object for delta in self.deltas), *adapter, *report})
+
+    @property
+    def carried(self) -> frozenset[str]:
+        """Ids of the facts that its deltas or its adapter carry."""
+        learned = () if self.adapter is None else self.adapter.facts
+        return frozenset({*learned, *(fact for delta in self.deltas for fact in delta.facts)})
 
 
-def composition_hash(base: str, deltas: Iterable[DeltaRef]) -> str:
-    """SHA-256 over the base fingerprint and, in canonical order, every delta's object and scale.
+def composition_hash(base: str, deltas: Iterable[DeltaRef], adapter: AdapterRef | None = None) -> str:
+    """SHA-256 over the base fingerprint and, in canonical order, every delta's object and scale, and the adapter's object.
 
     A scale enters as the shortest decimal that reads back as the same float, so equal hashes mean equal scales.
     """
     lines = [f"base {base}", *(f"{delta.object} {float(delta.scale)!r}" for delta in canonical_order(deltas))]
+    if adapter is not None:
+        lines.append(f"adapter {adapter.object}")
     return sha256("\n".join(lines).encode())
 
 
@@ -131,24 +159,34 @@ def canonical_order(deltas: Iterable[DeltaRef]) -> tuple[DeltaRef, ...]:
     return ordered
 
 
-def contradictions(ledger: Ledger, deltas: Iterable[DeltaRef]) -> list[str]:
+def contradictions(ledger: Ledger, deltas: Iterable[DeltaRef], adapter: AdapterRef | None = None) -> list[str]:
     """What ledger and composition disagree on, as sentences; empty when they agree.
 
     Every active fact has a delta unless it is at stage 3, where the adapter carries it; no delta carries a fact
-    that is not active; every entry is filed under its fact's id.
+    that is not active, and no adapter a forgotten one (one that was superseded stays until the next sleep, under the newer
+    fact's edit); every entry is filed under its fact's id.
     """
     carried = {fact for delta in deltas for fact in delta.facts}
+    learned = set(adapter.facts if adapter else ())
     found = []
     for id, entry in sorted(ledger.entries.items()):
         if not id == entry.id == entry.fact.id:
             found.append(f"the entry {id} holds the fact {entry.fact.id}")
-        if entry.state == "active" and entry.stage != 3 and id not in carried:
-            found.append(f"no delta carries the active fact {id} ({entry.fact})")
+        if entry.state == "active" and id not in carried:
+            if entry.stage != 3:
+                found.append(f"no delta carries the active fact {id} ({entry.fact})")
+            elif id not in learned:
+                found.append(f"neither a delta nor the adapter carries the active fact {id} ({entry.fact})")
     for id in sorted(carried):
         if id not in ledger.entries:
             found.append(f"a delta carries the fact {id}, which the ledger does not know")
         elif ledger.entries[id].state != "active":
             found.append(f"a delta carries the {ledger.entries[id].state} fact {id}")
+    for id in sorted(learned):
+        if id not in ledger.entries:
+            found.append(f"the adapter carries the fact {id}, which the ledger does not know")
+        elif ledger.entries[id].state == "forgotten":
+            found.append(f"the adapter carries the forgotten fact {id}")
     return found
 
 
@@ -161,8 +199,10 @@ def make_snapshot(
     base: str,
     ledger: str,
     deltas: Iterable[DeltaRef],
+    adapter: AdapterRef | None,
     weights: Mapping[str, str],
     metrics: Mapping[str, float],
+    report: str = "",
 ) -> Snapshot:
     """The snapshot of these fields, with the format, composition and id that follow from them.
 
@@ -181,9 +221,11 @@ def make_snapshot(
         base=base,
         ledger=ledger,
         deltas=ordered,
-        composition=composition_hash(base, ordered),
+        adapter=adapter,
+        composition=composition_hash(base, ordered, adapter),
         weights=dict(weights),
         metrics={name: float(value) for name, value in metrics.items()},
+        report=report,
     )
     try:
         checked = msgspec.convert(msgspec.to_builtins(draft), Snapshot)

@@ -15,6 +15,7 @@ from memctl.store.encoding import encode, sha256
 from memctl.store.layout import Layout, sealed, sealed_pairs
 from memctl.store.lock import hold, now
 from memctl.store.records import (
+    AdapterRef,
     BaseRef,
     DeltaRef,
     Ledger,
@@ -81,33 +82,39 @@ class Writer:
         *,
         ledger: Ledger,
         deltas: Iterable[DeltaRef],
+        adapter: AdapterRef | None = None,
         weights: dict[str, str],
         metrics: dict[str, float],
         message: str,
+        report: str = "",
     ) -> Snapshot:
         """Makes this state the current one, whole or not at all; returns its snapshot.
 
-        Returns HEAD unchanged where it has the same ledger and deltas.
+        Returns HEAD unchanged where it has the same ledger, deltas and adapter.
+
+        Args:
+            report: SHA-256 of the object that tells how it came about.
 
         Raises:
-            MemctlError: Ledger and deltas contradict each other, or an object of a delta is not in the store.
+            MemctlError: Ledger and composition contradict each other, or an object of theirs is not in the store.
             NonFinite: A number is NaN or infinite.
             DiskFull, StoreNotWritable: Nothing was changed, unless the message says that the commit stands.
         """
         head = self._require_head()
         ordered = canonical_order(deltas)
-        if found := contradictions(ledger, ordered):
+        if found := contradictions(ledger, ordered, adapter):
             raise MemctlError(f"this commit contradicts itself: {'; '.join(found[:3])}", "nothing was changed")
-        for delta in ordered:
-            self._layout.find_object(delta.object)
+        beside = ([adapter.object] if adapter else []) + ([report] if report else [])
+        for object in (*(delta.object for delta in ordered), *beside):
+            self._layout.find_object(object)
         data = encode(ledger)
-        if head.ledger == sha256(data) and head.deltas == ordered:
+        if (head.ledger, head.deltas, head.adapter) == (sha256(data), ordered, adapter):
             return head
         sha = self.put(data, ".json")
-        return self._advance(head, sha, ordered, weights, metrics, message)
+        return self._advance(head, sha, ordered, adapter, weights, metrics, message, report)
 
     def rollback(self, revision: str, message: str = "") -> Snapshot:
-        """Makes a new snapshot with the ledger, deltas, weights and metrics of an older one, and returns it.
+        """Makes a new snapshot with the ledger, composition, weights and metrics of an older one, and returns it.
 
         Every object is hashed first. Where HEAD's own manifest is damaged, the new snapshot follows the older
         one, so that the history can be read again.
@@ -118,15 +125,16 @@ class Writer:
         """
         target = revisions.resolve(self._layout, revision)
         self._layout.read_ledger(target.ledger)
-        for delta in target.deltas:
-            self._layout.read_object(delta.object)
+        for sha in sorted(target.objects - {target.ledger}):
+            self._layout.read_object(sha)
         head = self._head or target
-        if self._head and (head.ledger, head.deltas) == (target.ledger, target.deltas):
+        if self._head and (head.ledger, head.deltas, head.adapter) == (target.ledger, target.deltas, target.adapter):
             return head
         return self._advance(
             head,
             target.ledger,
             target.deltas,
+            target.adapter,
             target.weights,
             target.metrics,
             message or f"rollback to {target.id[:12]}",
@@ -181,9 +189,11 @@ class Writer:
         parent: Snapshot,
         ledger: str,
         deltas: tuple[DeltaRef, ...],
+        adapter: AdapterRef | None,
         weights: dict[str, str],
         metrics: dict[str, float],
         message: str,
+        report: str = "",
     ) -> Snapshot:
         snapshot = make_snapshot(
             parent=parent.id,
@@ -193,8 +203,10 @@ class Writer:
             base=self._base.fingerprint,
             ledger=ledger,
             deltas=deltas,
+            adapter=adapter,
             weights=weights,
             metrics=metrics,
+            report=report,
         )
         atomic.replace(self._layout.snapshot(snapshot.id), encode(snapshot), atomic.READ_ONLY)
         try:

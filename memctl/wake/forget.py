@@ -12,7 +12,7 @@ from memctl.progress import Progress
 from memctl.settings import Settings
 from memctl.store.records import Ledger, Snapshot
 from memctl.store.store import Store
-from memctl.wake.draft import commit, draft_of, named, writing
+from memctl.wake.draft import Basis, commit, draft_of, named, writing
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,12 @@ def forget(
             entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
         snapshot = None
         if gone and writer is not None:
-            draft = draft_of(store, head, backend, settings.edit, Ledger(entries), progress, {})
+            draft = draft_of(Basis.of(store, head), backend, settings.edit, Ledger(entries), progress, {})
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = commit(writer, backend, draft, drift, f"forget {named([entry.fact for entry in gone])}")
         still = [
             past.id
             for past in store.log()
-            if (snapshot is None or past.id != snapshot.id)
-            and {entry.id for entry in gone} & {fact for ref in past.deltas for fact in ref.facts}
+            if (snapshot is None or past.id != snapshot.id) and {entry.id for entry in gone} & past.carried
         ]
     return ForgetReport(tuple(gone), snapshot, tuple(still))

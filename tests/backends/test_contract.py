@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from engines import FAMILIES
 
-from memctl.backends.protocol import Backend, Row
+from memctl.adapters import Adapter, Factors, layer_of
+from memctl.backends.protocol import Backend, Lesson, Row
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
+from memctl.editing.fold import folded
 from memctl.errors import MemctlError
 
 EVERY = pytest.mark.parametrize("backend", ["numpy", *FAMILIES], indirect=True)
@@ -34,6 +36,16 @@ def noise(backend: Backend, rank: int = 3, size: float = 0.3, seed: int = 0) -> 
         return (size * draw.standard_normal((rows, columns))).astype(np.float32)
 
     return LowRank(matrix(d, rank), matrix(m, rank)), Columns(matrix(rank, d), matrix(rank, d), matrix(d, rank))
+
+
+def adapter(backend: Backend, rank: int = 2, size: float = 0.2) -> Adapter:
+    """One on every projection of the model."""
+    draw = np.random.default_rng(5)
+    made = {}
+    for path, (inward, outward) in backend.projections().items():
+        A, B = draw.standard_normal((rank, inward)) / inward**0.5, size * draw.standard_normal((outward, rank))
+        made[path] = Factors(A.astype(np.float32), B.astype(np.float32))
+    return Adapter(4.0, made)
 
 
 def row(backend: Backend, prompt: str, answer: str, sites: tuple[int, ...], group: int = 0, **kind) -> Row:
@@ -521,6 +533,166 @@ class TestCompositions:
                 pass
             assert refused.value.hint
         assert np.array_equal(before, backend.score([tokens(backend, PROMPTS[0])]).nll)
+
+
+class TestAdapters:
+    @EVERY
+    def test_an_untrained_adapter_is_the_base_to_the_bit(self, backend):
+        sequences = [tokens(backend, prompt) for prompt in PROMPTS]
+        before = backend.score(sequences).nll
+        made = adapter(backend)
+        nothing = {path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()}
+        with backend.attached(Composition(adapter=Adapter(made.alpha, nothing))):
+            assert np.array_equal(before, backend.score(sequences).nll)
+            assert np.array_equal(backend.score(sequences).divergence, np.zeros(len(before)))
+
+    @EVERY
+    def test_it_leaves_no_trace_and_acts_beside_edits(self, backend):
+        sequences = [tokens(backend, prompt) for prompt in PROMPTS]
+        before = backend.score(sequences).nll
+        low_rank, _ = noise(backend, size=0.1)
+        edit = composition(LAYER, low_rank)
+        with backend.attached(edit):
+            edited = backend.score(sequences).nll
+        found = []
+        for deltas in ((), edit.deltas):
+            with backend.attached(Composition(deltas, adapter(backend))):
+                found.append(backend.score(sequences))
+        assert found[0].divergence.max() > 1e-3
+        assert not np.allclose(found[0].nll, found[1].nll, atol=1e-3)
+        assert not np.allclose(edited, found[1].nll, atol=1e-3)
+        assert np.array_equal(before, backend.score(sequences).nll)
+
+    @EVERY
+    @pytest.mark.parametrize("part", ["gate", "up", "down"])
+    def test_it_acts_as_the_weights_that_it_folds_into(self, backend, part):
+        """By the formula of the MLP: what `s B A` adds to one projection, seen in the stream that leaves the layer."""
+        prompt = tokens(backend, PROMPTS[0])
+        places = [range(len(prompt))]
+        path = backend.tensor_names(LAYER)[part].removesuffix(".weight")
+        made = Adapter(3.0, {path: adapter(backend).projections[path]})
+        under = Composition(adapter=made)
+        seen = backend.activations([prompt], LAYER, places)
+        weights = folded(backend, under, LAYER)
+        z, up = seen.inputs @ weights["gate"].T, seen.inputs @ weights["up"].T
+        act = z / (1 + np.exp(-z))
+        if backend.activation != "silu":
+            act = 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+        keys = backend.activations([prompt], LAYER, places, under).keys
+        np.testing.assert_allclose(keys, act * up, atol=2e-3, rtol=2e-3)
+        if part == "down" and backend.activation == "silu":  # Gemma normalises what leaves its MLP
+            moved = backend.stream([prompt], LAYER, places, under) - backend.stream([prompt], LAYER, places)
+            change = weights["down"] - backend.mlp_weights(LAYER)["down"]
+            np.testing.assert_allclose(moved, seen.keys @ change.T, atol=2e-3, rtol=2e-3)
+
+    @MAIN
+    def test_what_does_not_fit_is_refused_with_a_hint(self, backend):
+        path = next(iter(backend.projections()))
+        good = adapter(backend).projections[path]
+        for place, factors in (
+            (path.replace(".0.", f".{backend.shape.layers}."), good),
+            (path, Factors(good.A[:, 1:], good.B)),
+            (path, Factors(good.A, good.B[1:])),
+            (path, Factors(good.A, good.B[:, 1:])),
+        ):
+            with pytest.raises(MemctlError) as refused, backend.attached(Composition(adapter=Adapter(1.0, {place: factors}))):
+                pass
+            assert refused.value.hint
+
+
+def lesson(backend: Backend, prompt: str, answer: str, mode="raw", **kind) -> Lesson:
+    start = len(tokens(backend, prompt, mode=mode))
+    whole = tokens(backend, prompt, answer, mode=mode)
+    return Lesson(whole, tuple(range(start - 1, len(whole) - 1)), **kind)
+
+
+def upper(backend: Backend, **options) -> Adapter:
+    """An adapter on the layers from LAYER on."""
+    made = adapter(backend, **options)
+    return Adapter(made.alpha, {path: own for path, own in made.projections.items() if layer_of(path) >= LAYER})
+
+
+class TestAdapterProblem:
+    def lessons(self, backend, **kind):
+        return [
+            *(lesson(backend, prompt, " Jakarta.", **kind) for prompt in PROMPTS),
+            *(lesson(backend, f"Where does {name} live?", "In Oslo.", mode="chat", **kind) for name in ("Zoë", "Ana Lund")),
+        ]
+
+    @EVERY
+    def test_the_losses_are_those_of_the_model_with_the_adapter_attached(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        found = backend.adapter_problem(lessons, LAYER).evaluate(np.arange(len(lessons)), None, made)
+        assert found.gradient == {}
+        with backend.attached(Composition(adapter=made)):
+            for one, loss in zip(lessons, found.losses, strict=True):
+                nll = backend.score([one.tokens]).nll[list(one.predict)]
+                assert loss == pytest.approx(nll.mean(), rel=2e-3)
+
+    @MAIN
+    def test_lessons_held_to_the_base_lose_what_they_diverge(self, backend):
+        lessons, made = self.lessons(backend, to_base=True), upper(backend)
+        problem = backend.adapter_problem(lessons, LAYER)
+        nothing = Adapter(made.alpha, {path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()})
+        still = problem.evaluate(np.arange(len(lessons)), None, nothing)
+        np.testing.assert_allclose(still.losses, 0, atol=1e-5)
+        assert still.hits.all()
+        found = problem.evaluate(np.arange(len(lessons)), None, made)
+        with backend.attached(Composition(adapter=made)):
+            for one, loss in zip(lessons, found.losses, strict=True):
+                whole = backend.score([one.tokens]).divergence[list(one.predict)].mean()
+                assert 0.2 * whole < loss <= whole * 1.01  # all but the likeliest tokens are taken for one
+
+    @MAIN
+    @pytest.mark.parametrize("to_base", [False, True])
+    def test_the_gradient_is_that_of_the_weighted_losses(self, backend, to_base):
+        lessons, made = self.lessons(backend, to_base=to_base), upper(backend)
+        problem = backend.adapter_problem(lessons, LAYER)
+        rows, weights = np.array([5, 0, 2]), np.array([0.5, 2.0, 1.0], np.float32)
+        gradient = problem.evaluate(rows, weights, made).gradient
+        assert gradient.keys() == made.projections.keys()
+        draw = np.random.default_rng(3)
+        for name in ("A", "B"):
+            for path in list(made.projections)[:: len(made.projections) // 3]:
+                way = draw.standard_normal(getattr(made.projections[path], name).shape).astype(np.float32)
+                ends = []
+                for step in (2e-3, -2e-3):
+                    own = made.projections[path]
+                    moved = replace(own, **{name: getattr(own, name) + step * way})
+                    there = Adapter(made.alpha, {**made.projections, path: moved})
+                    ends.append(float((problem.evaluate(rows, None, there).losses * weights).sum()))
+                slope = float((getattr(gradient[path], name) * way).sum())
+                assert slope == pytest.approx((ends[0] - ends[1]) / 4e-3, rel=0.05, abs=2e-3)
+
+    @MAIN
+    def test_any_lessons_in_any_order_give_their_own_losses(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        problem = backend.adapter_problem(lessons, LAYER)
+        whole = problem.evaluate(np.arange(len(lessons)), None, made)
+        some = problem.evaluate(np.array([4, 1, 5]), None, made)
+        np.testing.assert_allclose(some.losses, whole.losses[[4, 1, 5]], atol=1e-3)
+        alone = [backend.adapter_problem([one], LAYER).evaluate(np.array([0]), None, made).losses[0] for one in lessons]
+        np.testing.assert_allclose(alone, whole.losses, atol=1e-3)
+
+    @MAIN
+    def test_the_base_is_trained_on_whatever_is_attached(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        before = backend.adapter_problem(lessons, LAYER).evaluate(np.arange(4), None, made).losses
+        with backend.attached(composition(LAYER, noise(backend)[0])):
+            inside = backend.adapter_problem(lessons, LAYER).evaluate(np.arange(4), None, made).losses
+        assert np.array_equal(before, inside)
+
+    @MAIN
+    def test_following_the_gradient_teaches(self, backend):
+        lessons, made = self.lessons(backend)[:1], upper(backend, size=0.0)
+        problem = backend.adapter_problem(lessons, LAYER)
+        first = problem.evaluate(np.array([0]), None, made).losses[0]
+        for _ in range(40):
+            found = problem.evaluate(np.array([0]), np.ones(1, np.float32), made)
+            rate = 0.3 / sum(float((own.B**2).sum()) for own in found.gradient.values()) ** 0.5
+            moved = {path: Factors(own.A, own.B - rate * found.gradient[path].B) for path, own in made.projections.items()}
+            made = Adapter(made.alpha, moved)
+        assert problem.evaluate(np.array([0]), None, made).losses[0] < 0.5 * first
 
 
 class TestParts:

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from memctl.adapters import Factors
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Row
-from memctl.backends.tiny_model import TinyModel, pad
+from memctl.backends.tiny_model import Added, TinyModel, pad
 from memctl.backends.tiny_weights import SHAPE
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
 
@@ -107,12 +108,15 @@ def test_names_that_end_alike_are_told_apart(pair, layer):
 
 @pytest.mark.parametrize("edited", [False, True])
 def test_the_backward_passes_are_those_of_the_forward_passes(edited: bool):
-    """Against finite differences in float64, through attention and MLP of every layer, with a past and with an edit."""
+    """Against finite differences in float64, through attention and MLP of every layer, with a past, an edit and an adapter."""
     model, draw = TinyModel(0), np.random.default_rng(0)
     d, m = SHAPE.hidden, SHAPE.intermediate
     low_rank = LowRank(*(0.1 * draw.standard_normal(shape) for shape in ((d, 2), (m, 2))))
     columns = Columns(*(0.1 * draw.standard_normal(shape) for shape in ((3, d), (3, d), (d, 3))))
-    added = (low_rank, columns) if edited else (None, None)
+    adapter = {
+        part: Factors(*(0.1 * draw.standard_normal(shape) for shape in ((2, 512), (512, 2)))) for part in ("gate", "up", "down")
+    }
+    added = Added(low_rank, columns, adapter) if edited else Added()
     tokens, positions = pad([[5, 300, 17, 900, 40, 61]])
     for index in range(4):
         past = model.attend(index, model.embed(tokens[:, :3]), positions[:, :3]).past

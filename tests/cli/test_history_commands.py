@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from cli_examples import Cli, remember
 
-from memctl.store.records import Ledger
+from memctl.store.records import AdapterRef, Ledger
 from memctl.store.store import Store
 
 PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
@@ -248,3 +248,20 @@ def test_a_locked_store_names_the_holder(cli: Cli, store: Store) -> None:
         assert "(sleep)" in ran.err
         assert "--lock-wait" in ran.err
         assert cli("status").code == 0
+
+
+def test_an_adapter_shows_in_snapshots_facts_and_differences(cli: Cli, store: Store) -> None:
+    head, ledger = store.head(), store.ledger()
+    carried = tuple(sorted(ledger.entries))
+    with store.writer(command="sleep") as writer:
+        ref = AdapterRef(carried, writer.put(b"an adapter", ".safetensors"), "s")
+        writer.commit(ledger=ledger, deltas=head.deltas, adapter=ref, weights={}, metrics={}, message="sleep")
+    [shown] = cli("--json", "show").of("snapshot")
+    assert shown["adapter"]["object"] == ref.object
+    [fact] = cli("--json", "show", carried[0]).of("fact")
+    assert fact["adapter"] is True
+    [moved] = cli("--json", "diff").of("adapter")
+    assert (moved["change"], moved["object"], moved["facts"]) == ("added", ref.object, list(carried))
+    [back] = cli("--json", "diff", "HEAD", "HEAD~1").of("adapter")
+    assert back["change"] == "removed"
+    assert "adapter added" in cli("diff").out

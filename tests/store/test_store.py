@@ -9,8 +9,9 @@ import pytest
 from store_examples import BASE, build, entry, tell_one, told
 
 from memctl.errors import DamagedStore, MemctlError, NonFinite, StoreNotFound, UnknownFormat, UsageError
+from memctl.store.diff import AdapterChange
 from memctl.store.layout import sealed
-from memctl.store.records import BaseRef, DeltaRef, Ledger
+from memctl.store.records import AdapterRef, BaseRef, DeltaRef, Ledger
 from memctl.store.store import Store, diff
 from memctl.store.verify import verify
 
@@ -212,3 +213,40 @@ def test_opening_a_store_loads_nothing_heavy(store: Store) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_adapter_is_a_part_of_the_composition(store: Store) -> None:
+    """It is named by the snapshot, found by diff and verify, kept by gc, and gone after a rollback."""
+    before = store.head()
+    ledger = store.ledger()
+    carried = tuple(sorted(ledger.entries))
+    entries = {id: msgspec.structs.replace(told, stage=3, scale=0.0) for id, told in ledger.entries.items()}
+    with store.writer() as writer:
+        ref = AdapterRef(facts=carried, object=writer.put(b"an adapter", ".safetensors"), settings="s")
+        slept = writer.commit(ledger=Ledger(entries), deltas=(), adapter=ref, weights={}, metrics={}, message="sleep")
+        again = writer.commit(ledger=Ledger(entries), deltas=(), adapter=ref, weights={}, metrics={}, message="again")
+        assert again == slept
+        assert ref.object not in writer.gc().objects
+    assert slept.adapter == ref
+    assert slept.composition != before.composition
+    changed, back = diff(store, before, slept), diff(store, slept, before)
+    assert changed.adapter == AdapterChange(None, ref)
+    assert back.adapter == AdapterChange(ref, None)
+    assert diff(store, before, before).adapter is None
+    with store.writer() as writer:
+        assert writer.rollback(before.id).composition == before.composition
+        assert writer.rollback(slept.id).adapter == ref
+    path = store.layout.find_object(ref.object)
+    path.chmod(0o644)
+    path.write_bytes(b"an Adapter")
+    assert ref.object in verify(store.path).findings[0].path
+    with store.writer() as writer, pytest.raises(DamagedStore):
+        writer.rollback(slept.id)
+
+
+def test_an_adapter_that_is_not_in_the_store_is_refused(store: Store) -> None:
+    ghost = AdapterRef(facts=(), object="0c" * 32, settings="s")
+    head = store.head()
+    with store.writer() as writer, pytest.raises(DamagedStore):
+        writer.commit(ledger=store.ledger(), deltas=head.deltas, adapter=ghost, weights={}, metrics={}, message="ghost")
+    assert store.head() == head

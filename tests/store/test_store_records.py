@@ -12,6 +12,7 @@ from store_examples import entry
 from memctl.errors import DamagedStore, MemctlError, NonFinite, UnknownFormat, UsageError
 from memctl.store.encoding import encode
 from memctl.store.records import (
+    AdapterRef,
     DeltaRef,
     Ledger,
     Snapshot,
@@ -32,7 +33,7 @@ def delta(subject: str, object: str = SHA, scale: float = 1.0, facts: tuple[str,
 
 def snapshot(**changes: object) -> Snapshot:
     fields = {"parent": "", "time": "2025-01-02T03:04:05.678Z", "command": "c", "message": "m", "base": BASE}
-    fields |= {"ledger": SHA, "deltas": (delta("Ann"),), "weights": {"w": SHA}, "metrics": {"drift": 0.01}}
+    fields |= {"ledger": SHA, "deltas": (delta("Ann"),), "adapter": None, "weights": {"w": SHA}, "metrics": {"drift": 0.01}}
     return make_snapshot(**(fields | changes))  # type: ignore[arg-type]
 
 
@@ -59,6 +60,11 @@ def test_composition_depends_on_base_objects_and_scales_alone() -> None:
     assert composition_hash(BASE, [parts[0], delta("Bob", "1d" * 32, 0.1)]) != reference
     assert composition_hash(BASE, [parts[0], delta("Bob", "1e" * 32, 0.5)]) != reference
     assert composition_hash(BASE, []) == composition_hash(BASE, ())
+    one, other = (AdapterRef(facts=("f",), object=sha, settings="s") for sha in (SHA, "1d" * 32))
+    assert len({reference, composition_hash(BASE, parts, one), composition_hash(BASE, parts, other)}) == 3
+    assert composition_hash(BASE, parts, AdapterRef(facts=("g",), object=SHA, settings="t")) == composition_hash(
+        BASE, parts, one
+    )
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.5, 1.5])
@@ -144,9 +150,16 @@ def test_contradictions_between_ledger_and_deltas() -> None:
     assert contradictions(Ledger({told.id: told}), [carried]) == []
     assert "no delta carries" in contradictions(Ledger({told.id: told}), [])[0]
     dissolved = msgspec.structs.replace(told, stage=3, scale=0.0)
-    assert contradictions(Ledger({told.id: dissolved}), []) == []
+    assert "neither" in contradictions(Ledger({told.id: dissolved}), [])[0]
+    learned = AdapterRef(facts=(told.id,), object=SHA, settings="s")
+    assert contradictions(Ledger({told.id: dissolved}), [], learned) == []
+    assert "no delta carries" in contradictions(Ledger({told.id: told}), [], learned)[0]
     forgotten = msgspec.structs.replace(told, state="forgotten")
     assert contradictions(Ledger({told.id: forgotten}), []) == []
     assert "forgotten fact" in contradictions(Ledger({told.id: forgotten}), [carried])[0]
+    assert "adapter carries the forgotten" in contradictions(Ledger({told.id: forgotten}), [], learned)[0]
+    superseded = msgspec.structs.replace(told, state="superseded")
+    assert contradictions(Ledger({told.id: superseded}), [], learned) == []
     assert "does not know" in contradictions(Ledger(), [carried])[0]
-    assert "holds the fact" in contradictions(Ledger({"0" * 12: dissolved}), [])[0]
+    assert "does not know" in contradictions(Ledger(), [], learned)[0]
+    assert "holds the fact" in contradictions(Ledger({"0" * 12: dissolved}), [], learned)[0]

@@ -10,24 +10,28 @@ import msgspec
 import numpy as np
 import pytest
 
+from memctl.adapters import Adapter, Factors
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Encoding, Gradient, Row, ValueProblem
 from memctl.editing import preflight
 from memctl.editing.edit import Found, find_traces
+from memctl.editing.fold import weight_hashes
 from memctl.editing.values import Subject
 from memctl.errors import EditFailed, GateRefused, UsageError
 from memctl.evaluation import drift
+from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.recall import FactRecall
 from memctl.facts import Fact, Mode, Provenance, make_fact
 from memctl.progress import Progress, silent
 from memctl.settings import EditSettings, Settings
-from memctl.store.records import BaseRef
+from memctl.store.records import AdapterRef, BaseRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
 from memctl.wake import draft
 from memctl.wake import inject as writing
 from memctl.wake.forget import forget
 from memctl.wake.inject import InjectReport, inject
+from memctl.wake.live import composed, composition, live
 from memctl.wake.outcomes import Told
 from memctl.wake.verify_deep import verify_deep
 
@@ -308,3 +312,25 @@ def test_other_settings_make_every_live_fact_anew(tmp_path: Path, engine: NumpyB
     write(store, engine, FACTS[3], settings=other)
     write(fresh, engine, FACTS[0], FACTS[3], settings=other)
     assert store.head().composition == fresh.head().composition
+
+
+def test_an_adapter_is_attached_kept_by_a_write_and_verified(tmp_path, engine):
+    store = new_store(tmp_path, engine)
+    write(store, engine, FACTS[0])
+    path = "model.layers.3.mlp.down_proj"
+    adapter = Adapter(2.0, {path: Factors(np.ones((1, 512), np.float32), np.full((512, 1), 0.01, np.float32))})
+    with store.writer(command="sleep") as writer:
+        head = store.head()
+        ref = AdapterRef((FACTS[0].id,), writer.put(adapter.to_bytes(), ".safetensors"), "s")
+        attached = composed(live(store), adapter)
+        weights = weight_hashes(engine, attached)
+        writer.commit(ledger=store.ledger(), deltas=head.deltas, adapter=ref, weights=weights, metrics={}, message="learned")
+    assert verify_deep(store, engine) == []
+    write(store, engine, FACTS[1])
+    found = composition(store)
+    assert (store.head().adapter, len(found.deltas)) == (ref, 2)
+    assert found.adapter is not None
+    assert found.adapter.to_bytes() == adapter.to_bytes()
+    assert verify_deep(store, engine) == []
+    assert measure_drift(engine, found, silent).touched == 1
+    assert composition(store, head).adapter is None

@@ -1,0 +1,134 @@
+"""What an adapter is trained on: facts in many wordings, and everything that is to stay as it is.
+
+A pathway that is trained without counter-examples answers to everybody: with questions about unknown people held to the base
+in chat alone, 92 % of them "lived" in a stored city when a raw text asked. So whatever is taught raw and in chat is held
+raw and in chat: look-alikes of the subject in the same wordings, other people, and other relations of the subject itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memctl.backends.protocol import Backend, Lesson
+from memctl.editing.cues import Probe, answers, probes, relation_of
+from memctl.editing.reference import reference
+from memctl.editing.subjects import invented, look_alikes, seeded
+from memctl.editing.values import natural_answer, probe_row, target_row
+from memctl.facts import Cue, Fact, Mode, gives_away
+from memctl.progress import Progress
+from memctl.settings import LoraSettings
+
+CHECKED: dict[Mode, int] = {"raw": 1, "chat": 2}
+"""Training wordings of each mode that are left out and tell when a fact has been learned beyond its wordings."""
+
+SAME_NAME = 2 / 3
+"""Share of the look-alikes that have the subject's last word; the others have its first."""
+
+PASSAGE = 48
+"""Tokens of a passage of reference text, each of which is scored; of a conversation, after what opens every one."""
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """All lessons, and the numbers of those of each kind.
+
+    Attributes:
+        taught: For each fact its lessons.
+        checked: For each fact lessons in wordings that it is not taught in.
+        kept: Lessons that are held to the base, by kind.
+    """
+
+    lessons: tuple[Lesson, ...]
+    taught: tuple[tuple[int, ...], ...]
+    checked: tuple[tuple[int, ...], ...]
+    kept: dict[str, tuple[int, ...]]
+
+
+def curriculum(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, progress: Progress) -> Curriculum:
+    """The lessons for facts; which people and passages are among them follows from the facts' ids."""
+    lessons: list[Lesson] = []
+
+    def add(made: Sequence[Lesson]) -> tuple[int, ...]:
+        lessons.extend(made)
+        return tuple(range(len(lessons) - len(made), len(lessons)))
+
+    by_subject: dict[str, list[Fact]] = {}
+    for fact in facts:
+        by_subject.setdefault(fact.subject, []).append(fact)
+    taught, checked = [], []
+    kept: dict[str, tuple[int, ...]] = {"names": (), "relations": ()}
+    for done, fact in enumerate(facts):
+        progress("writing lessons", done, len(facts))
+        sentence = natural_answer(backend, fact)
+        cues = all_cues(fact, sentence)
+        tests = [cue for mode, count in CHECKED.items() for cue in [c for c in cues if c.mode == mode][-count:]]
+        taught.append(add([_taught(backend, cue, fact.subject) for cue in cues if cue not in tests]))
+        checked.append(add([_taught(backend, cue, fact.subject) for cue in tests]))
+        kept["names"] += add(_other_people(backend, fact, cues, settings))
+    for subject, own in by_subject.items():
+        asked = probes(subject, own, settings.relations)
+        kept["relations"] += add([_held(backend, probe, subject) for probe in asked])
+    kept["text"] = add(_passages(backend, facts, settings, progress))
+    return Curriculum(tuple(lessons), tuple(taught), tuple(checked), kept)
+
+
+def all_cues(fact: Fact, sentence: str) -> list[Cue]:
+    """Every wording that training may use: the user's own first, then the bank's."""
+    relation = relation_of(fact)
+
+    def filled(form: str) -> str:
+        return form.replace("{s}", fact.subject)
+
+    raw = dict.fromkeys([fact.completion_prompt, *map(filled, relation.raw)])
+    chat = dict.fromkeys([*fact.questions, *map(filled, relation.questions)])
+    fair = [question for question in chat if not gives_away(question, fact.subject, fact.object)] or list(chat)
+    return [
+        *(Cue("raw", prompt, (0, 0), f" {fact.object}.", "train") for prompt in raw),
+        *(Cue("chat", prompt, (0, 0), sentence, "train") for prompt in fair),
+    ]
+
+
+def _taught(backend: Backend, cue: Cue, subject: str) -> Lesson:
+    row = target_row(backend, cue, subject)
+    return Lesson(row.tokens, row.predict)
+
+
+def _other_people(backend: Backend, fact: Fact, cues: Sequence[Cue], settings: LoraSettings) -> list[Lesson]:
+    """The fact's wordings about others: the base's chances on the way to where the object would be said, and there."""
+    random = seeded("other people", fact.id)
+    count = settings.look_alikes
+    same_last = round(count * SAME_NAME)
+    alike = look_alikes(fact.subject, same_last, count - same_last)
+    others = invented(settings.strangers, "consolidation", fact.id)
+    lessons = []
+    for name in (*alike, *others):
+        for mode in ("raw", "chat"):
+            mine = [cue for cue in cues if cue.mode == mode and fact.subject in cue.prompt]
+            cue = mine[int(random.integers(len(mine)))]
+            begun = answers(fact)[0].partition(fact.object)[0].rstrip() if mode == "chat" else ""
+            probe = Probe(cue.mode, cue.prompt.replace(fact.subject, name), begun.replace(fact.subject, name), "")
+            lessons.append(_held(backend, probe, name))
+    return lessons
+
+
+def _held(backend: Backend, probe: Probe, subject: str) -> Lesson:
+    """From the end of the prompt to the place of the object."""
+    row = probe_row(backend, probe, subject)
+    first = row.predict[0]
+    if probe.mode == "chat":
+        asked = backend.encode(probe.prompt, "chat").tokens
+        first = next((k for k, (a, b) in enumerate(zip(asked, row.tokens, strict=False)) if a != b), len(asked)) - 1
+    return Lesson(row.tokens, tuple(range(min(first, row.predict[0]), len(row.tokens))), to_base=True)
+
+
+def _passages(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, progress: Progress) -> list[Lesson]:
+    random = seeded("passages", *(fact.id for fact in facts))
+    texts = reference(backend, progress)
+    a, b = (backend.encode(turn, "chat").tokens for turn in ("a", "b"))
+    opening = a[: next(k for k, (one, other) in enumerate(zip(a, b, strict=False)) if one != other)]
+    lessons = []
+    for k in random.permutation(len(texts))[: settings.passages]:
+        begin = len(opening) if texts[k][: len(opening)] == opening else 0
+        passage = texts[k][: begin + PASSAGE]
+        if len(passage) > begin + 1:
+            lessons.append(Lesson(passage, tuple(range(begin, len(passage))), to_base=True))
+    return lessons

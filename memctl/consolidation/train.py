@@ -1,0 +1,183 @@
+"""Training of the adapter: from the base, over all facts that it is to carry.
+
+    L = mean over taught lessons  − log p(target)
+      + w · mean over kept lessons  KL(p_base ‖ p)
+
+by AdamW on the factors alone. Every step takes lessons of as many facts as it has room for, each fact as often as any other.
+It ends early where the gates hold on wordings that were left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from memctl.adapters import Adapter, Factors, layer_of
+from memctl.backends.protocol import AdapterProblem, Backend, Float
+from memctl.consolidation.lessons import Curriculum, curriculum
+from memctl.editing.subjects import seeded
+from memctl.errors import MemctlError
+from memctl.facts import Fact
+from memctl.progress import Progress
+from memctl.settings import LoraSettings
+
+BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-8
+WARM_UP = 0.05
+"""Share of the steps in which the learning rate rises."""
+
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Training:
+    """An adapter, and how it came about.
+
+    Attributes:
+        steps: How many were made.
+        learned: (facts,) share of the wordings left out that end in the object, teacher-forced.
+        divergence: Mean KL to the base over the last steps' kept lessons, in nats, by kind.
+        stopped: Whether it was told to stop.
+    """
+
+    adapter: Adapter
+    steps: int
+    learned: Float
+    divergence: dict[str, float]
+    stopped: bool
+
+
+def consolidate(
+    backend: Backend,
+    facts: Sequence[Fact],
+    layer: int,
+    settings: LoraSettings,
+    progress: Progress,
+    stop: Stop | None = None,
+) -> Training:
+    """Trains an adapter on the layers above the edited one. Equal facts in any order give equal adapters.
+
+    Args:
+        facts: All that the adapter is to carry.
+        layer: The edited layer.
+        stop: Asked between steps.
+
+    Raises:
+        MemctlError: There is no layer above the edited one.
+    """
+    facts = sorted(facts, key=lambda fact: fact.id)
+    adapter = untrained(backend, layer + 1, settings)
+    lessons = curriculum(backend, facts, settings, progress)
+    problem = backend.adapter_problem(lessons.lessons, layer + 1)
+    total = max(settings.least_steps, -(-settings.passes * len(facts) // settings.taught))
+    random = seeded("training", *(fact.id for fact in facts))
+    rounds = Rounds(lessons, random)
+    adam = AdamW(adapter, settings)
+    seen: dict[str, list[float]] = {kind: [] for kind in lessons.kept}
+    step, stopped = 0, False
+    learned = np.zeros(len(facts), np.float32)
+    while step < total:
+        if stop is not None and stop():
+            stopped = True
+            break
+        chosen, weights, kinds = rounds.draw(settings)
+        found = problem.evaluate(chosen, weights, adam.adapter())
+        for kind, loss in zip(kinds, found.losses[settings.taught :], strict=True):
+            seen[kind] = [*seen[kind][-63:], float(loss)]
+        adam.step(found.gradient, _rate(step, total, settings.learning_rate))
+        step += 1
+        if step % settings.check_every == 0 or step == total:
+            learned = _learned(problem, lessons, adam.adapter())
+        progress("training the adapter", step, total)
+    divergence = {kind: float(np.mean(losses)) for kind, losses in seen.items() if losses}
+    return Training(adam.adapter(), step, learned, divergence, stopped)
+
+
+def untrained(backend: Backend, layer: int, settings: LoraSettings) -> Adapter:
+    """An adapter on a layer and all above it that changes nothing yet: A as peft draws it, B zero."""
+    made = {}
+    for path, (inward, outward) in backend.projections().items():
+        if layer_of(path) >= layer and any(path.rpartition(".")[2].startswith(part) for part in settings.projections):
+            A = seeded("adapter", path, settings.rank).uniform(-1, 1, (settings.rank, inward)) / np.sqrt(inward)
+            made[path] = Factors(A.astype(np.float32), np.zeros((outward, settings.rank), np.float32))
+    if not made:
+        raise MemctlError(f"there is no layer from {layer} on that an adapter could change", "choose a lower edit.layer")
+    return Adapter(settings.alpha, made)
+
+
+def _rate(step: int, total: int, rate: float) -> float:
+    """Linear warm-up, then a cosine down to a tenth."""
+    if step < WARM_UP * total:
+        return rate * (step + 1) / (WARM_UP * total + 1)
+    return rate * (0.1 + 0.45 * (1 + float(np.cos(np.pi * step / total))))
+
+
+def _learned(problem: AdapterProblem, lessons: Curriculum, adapter: Adapter) -> Float:
+    numbers = np.array([number for own in lessons.checked for number in own])
+    hits = problem.evaluate(numbers, None, adapter).hits
+    ends = np.cumsum([len(own) for own in lessons.checked])[:-1]
+    return np.array([part.mean() for part in np.split(hits, ends)], np.float32)
+
+
+class Rounds:
+    """Draws lessons: facts in rounds and each fact's lessons in rounds, kept lessons kind by kind in rounds."""
+
+    def __init__(self, lessons: Curriculum, random: np.random.Generator) -> None:
+        self._random = random
+        self._facts: list[int] = []
+        self._taught = [list(own) for own in lessons.taught]
+        self._kept = {kind: list(own) for kind, own in lessons.kept.items() if own}
+        self._left: dict[object, list[int]] = {}
+
+    def draw(self, settings: LoraSettings) -> tuple[np.ndarray, Float, list[str]]:
+        """Numbers and weights of a step's lessons, the taught ones first, and the kinds of the kept ones."""
+        facts = [self._next("facts", range(len(self._taught))) for _ in range(settings.taught)]
+        taught = [self._next(fact, self._taught[fact]) for fact in facts]
+        shares = dict(zip(("names", "relations", "text"), settings.kept, strict=True))
+        kinds = [kind for kind in self._kept for _ in range(shares[kind])]
+        kept = [self._next(kind, self._kept[kind]) for kind in kinds]
+        strength = dict(zip(("names", "relations", "text"), settings.kept_weights, strict=True))
+        weights = [1 / len(taught)] * len(taught) + [strength[kind] / shares[kind] for kind in kinds]
+        return np.array([*taught, *kept]), np.array(weights, np.float32), kinds
+
+    def _next(self, name: object, items: Sequence[int]) -> int:
+        left = self._left.setdefault(name, [])
+        if not left:
+            left += self._random.permutation(list(items)).tolist()
+        return left.pop()
+
+
+class AdamW:
+    """On all factors of an adapter as one vector; weight decay draws B towards the base."""
+
+    def __init__(self, adapter: Adapter, settings: LoraSettings) -> None:
+        self._alpha = adapter.alpha
+        self._shapes = [(path, own.A.shape, own.B.shape) for path, own in adapter.projections.items()]
+        self._decay = settings.weight_decay
+        self._values = self._flat(adapter.projections)
+        self._first, self._second = np.zeros_like(self._values), np.zeros_like(self._values)
+        self._steps = 0
+
+    def adapter(self) -> Adapter:
+        """The factors as they are now."""
+        found, at = {}, 0
+        for path, a, b in self._shapes:
+            ends = at + a[0] * a[1], at + a[0] * a[1] + b[0] * b[1]
+            found[path] = Factors(
+                self._values[at : ends[0]].reshape(a).copy(), self._values[ends[0] : ends[1]].reshape(b).copy()
+            )
+            at = ends[1]
+        return Adapter(self._alpha, found)
+
+    def step(self, gradient: dict[str, Factors], rate: float) -> None:
+        """One step against the gradient, which is first cut to length 1."""
+        grad = self._flat(gradient)
+        grad *= min(1.0, 1.0 / (float(np.sqrt(np.dot(grad, grad))) + 1e-12))
+        self._steps += 1
+        self._first += (1 - BETA1) * (grad - self._first)
+        self._second += (1 - BETA2) * (grad * grad - self._second)
+        scale = np.sqrt(self._second / (1 - BETA2**self._steps)) + EPSILON
+        self._values *= np.float32(1 - rate * self._decay)
+        self._values -= (rate / (1 - BETA1**self._steps)) * self._first / scale
+
+    def _flat(self, projections: dict[str, Factors]) -> Float:
+        return np.concatenate([part.ravel() for path, _, _ in self._shapes for part in vars(projections[path]).values()])
