@@ -144,7 +144,7 @@ class NumpyBackend:
 
     def score(self, sequences: Sequence[Tokens]) -> Scores:
         nll: list[Real] = [np.empty(0)] * len(sequences)
-        divergence = list(nll)
+        base, divergence = list(nll), list(nll)
         for chosen in _batches(sequences):
             tokens, positions = pad([sequences[row] for row in chosen])
             log_p = log_q = self._next(tokens, positions)
@@ -154,9 +154,10 @@ class NumpyBackend:
             kl = np.sum(np.exp(log_q) * (log_q - log_p), axis=-1)
             for place, row in enumerate(chosen):
                 last = len(sequences[row]) - 1
-                nll[row] = -log_p[place, np.arange(last), tokens[place, 1 : last + 1]]
+                said = (place, np.arange(last), tokens[place, 1 : last + 1])
+                nll[row], base[row] = -log_p[said], -log_q[said]
                 divergence[row] = kl[place, :last]
-        return Scores(np.concatenate(nll).astype(np.float32), np.concatenate(divergence).astype(np.float32))
+        return Scores(*(np.concatenate(parts).astype(np.float32) for parts in (nll, base, divergence)))
 
     @contextmanager
     def attached(self, composition: Composition) -> Iterator[None]:

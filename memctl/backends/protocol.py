@@ -159,11 +159,13 @@ class Scores:
 
     Attributes:
         nll: (T,) negative log-likelihood in nats.
+        base: (T,) that of the base model.
         divergence: (T,) KL divergence from the base model's distribution to the composed one's, in nats; zeros
             where nothing is attached.
     """
 
     nll: Float
+    base: Float
     divergence: Float
 
 

@@ -315,7 +315,7 @@ class TorchBackend:
     @torch.inference_mode()
     def score(self, sequences: Sequence[Tokens]) -> Scores:
         nll: list[Float] = [np.empty(0, np.float32)] * len(sequences)
-        divergence = list(nll)
+        pristine, divergence = list(nll), list(nll)
         beside = bool(self._attached[-1])
         for batch in batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
             ids = padded([sequences[index] for index in batch]).to(self.device)
@@ -327,12 +327,14 @@ class TorchBackend:
             for row, index in enumerate(batch):
                 last = len(sequences[index]) - 1
                 log_p = torch.log_softmax(self._logits(states[row, :last]).float(), -1)
-                nll[index] = _numpy(-log_p.gather(-1, ids[row, 1 : last + 1, None])[:, 0])
+                said = ids[row, 1 : last + 1, None]
+                nll[index] = pristine[index] = _numpy(-log_p.gather(-1, said)[:, 0])
                 divergence[index] = np.zeros(last, np.float32)
                 if beside:
                     log_q = torch.log_softmax(self._logits(base[row, :last]).float(), -1)
+                    pristine[index] = _numpy(-log_q.gather(-1, said)[:, 0])
                     divergence[index] = _numpy((log_q.exp() * (log_q - log_p)).sum(-1))
-        return Scores(np.concatenate(nll), np.concatenate(divergence))
+        return Scores(*map(np.concatenate, (nll, pristine, divergence)))
 
     # Compositions
 

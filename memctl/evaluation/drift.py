@@ -57,15 +57,12 @@ def measure_drift(backend: Backend, composition: Composition, progress: Progress
     windows = held_out_windows(backend)
     count = sum(len(window) - 1 for window in windows)
     touched = [k for k, hit in enumerate(_touched(backend, composition, windows, progress)) if hit]
-    base_nll = change = divergence = 0.0
+    change = divergence = 0.0
     for done, k in enumerate(touched):
         with backend.attached(composition):
-            edited = backend.score([windows[k]])
-        with backend.attached(Composition()):
-            base = backend.score([windows[k]])
-        base_nll += float(base.nll.sum(dtype=np.float64))
-        change += float(edited.nll.sum(dtype=np.float64)) - float(base.nll.sum(dtype=np.float64))
-        divergence += float(edited.divergence.sum(dtype=np.float64))
+            scores = backend.score([windows[k]])
+        change += float(scores.nll.sum(dtype=np.float64)) - float(scores.base.sum(dtype=np.float64))
+        divergence += float(scores.divergence.sum(dtype=np.float64))
         progress("measuring drift", done + 1, len(touched))
     return Drift(float(np.expm1(change / count)), divergence / count, count, len(windows), len(touched))
 

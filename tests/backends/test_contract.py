@@ -443,6 +443,7 @@ class TestScores:
             assert (changed.divergence > -1e-5).all()
             assert changed.divergence.mean() > 1e-4
             assert not np.array_equal(plain.nll, changed.nll)
+            assert np.array_equal(plain.nll, changed.base)
 
 
 class TestCompositions:
