@@ -107,7 +107,7 @@ class TorchAdapterProblem:
                         losses[chosen], hits[chosen], end = self._step(family, lessons[chosen], share)
                         ends.append(end)
                 if weights is not None:
-                    torch.autograd.backward(*zip(*ends, strict=True))
+                    torch.autograd.backward([states for states, _ in ends], [grad for _, grad in ends])
             finally:
                 for handle in handles:
                     handle.remove()
