@@ -13,6 +13,7 @@ import numpy as np
 from memctl.adapters import Adapter, Factors
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Tokens
+from memctl.backends.tiny_tokenizer import USER
 from memctl.deltas import Columns, Composition
 from memctl.editing.edit import Found
 from memctl.editing.solve import Trace
@@ -48,6 +49,8 @@ class Script:
     Attributes:
         needs: By fact id: the least scale of its edit at which it is answered where no adapter carries it (0.2 for all others).
         uncarried: Facts that no adapter learns.
+        chat_only: Facts that an adapter answers in chat alone.
+        places: By subject, the direction of its key where it is not one of its own.
         wanting: Subjects whose edits hold only after so many efforts.
         trained: The facts of each training, in order.
         searched: Subject and steps of each search, in order.
@@ -55,6 +58,8 @@ class Script:
 
     needs: dict[str, float] = field(default_factory=dict)
     uncarried: set[str] = field(default_factory=set)
+    chat_only: set[str] = field(default_factory=set)
+    places: dict[str, int] = field(default_factory=dict)
     wanting: dict[str, int] = field(default_factory=dict)
     trained: list[tuple[str, ...]] = field(default_factory=list)
     searched: list[tuple[str, int]] = field(default_factory=list)
@@ -70,16 +75,15 @@ class ScriptedEngine(NumpyBackend):
         self.script = Script()
 
     def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
-        attached = self._attached
-        return [self.encode(self._said(self.decode(prompt), attached), "raw").tokens[1:] for prompt in prompts]
+        return [self.encode(self._said(self.decode(prompt), USER in prompt), "raw").tokens[1:] for prompt in prompts]
 
-    def _said(self, prompt: str, attached: Composition) -> str:
-        said = [fact.object for fact in self.facts.values() if fact.subject in prompt and self._known(fact, attached)]
-        return " ".join(said) or "nothing"
+    def _said(self, prompt: str, chat: bool) -> str:
+        asked = [fact for fact in self.facts.values() if fact.subject in prompt]
+        return " ".join(fact.object for fact in asked if self._known(fact, chat, self._attached)) or "nothing"
 
-    def _known(self, fact: Fact, attached: Composition) -> bool:
+    def _known(self, fact: Fact, chat: bool, attached: Composition) -> bool:
         taught = attached.adapter is not None and attached.adapter.projections[PATH].A[0, code(fact.id)]
-        if taught and fact.id not in self.script.uncarried:
+        if taught and fact.id not in self.script.uncarried and (chat or fact.id not in self.script.chat_only):
             return True
         for delta, scale in attached.deltas:
             change = delta.edits[0].change
@@ -106,7 +110,8 @@ class ScriptedEngine(NumpyBackend):
         return [searched[subject] for subject in subjects]
 
     def _trace(self, subject: Subject, settings: EditSettings) -> Trace:
-        d, place = self.shape.hidden, 1 + code(subject.name) % (self.shape.hidden - 1)
+        d = self.shape.hidden
+        place = self.script.places.get(subject.name, 1 + code(subject.name) % (d - 1))
         key, gate, value = np.zeros((d, 2)), np.zeros((1, d)), np.zeros((d, 1))
         key[place] = 1.0
         gate[0, place], gate[0, 0] = 1.0, code(subject.name)  # keys are zero there

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sleep_examples import SETTINGS, ScriptedEngine, tell
+from sleep_examples import SETTINGS, ScriptedEngine, remembering, tell
 from test_sleep import IDS, objects, slept, stages
 
 from memctl.cli.app import Stopped
@@ -76,8 +76,6 @@ def _noting(done: list[str], name: StepName, work: Step) -> Step:
 
 
 def test_what_was_stopped_and_what_was_not_come_to_the_same(store: Store, engine: ScriptedEngine) -> None:
-    from sleep_examples import remembering
-
     whole = remembering(store.path.parent / "whole", engine)
     slept(whole, engine)
     for name in WORKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sleep_examples import FACTS, SETTINGS, ScriptedEngine, tell
+from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering, tell
 
 from memctl.facts import make_fact
 from memctl.progress import silent
@@ -160,6 +160,24 @@ def test_degraded_edits_are_searched_anew_and_nobody_else(store: Store, engine: 
     assert now["Ana Lund"] == others["Ana Lund"]
     assert now["Ben Lund"] != others["Ben Lund"]
     assert {entry.effort for entry in store.ledger().active()} == {0, 1}
+
+
+def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.places = {"Ben Lund": 5, "Cy Mori": 5}  # their units answer to each other
+    near = remembering(store.path.parent / "near", engine)
+    engine.script.wanting = {"Ben Lund": 1}
+    engine.script.uncarried = set(IDS)
+    before = {ref.subject: ref.object for ref in near.head().deltas}
+    slept(near, engine)
+    assert {ref.subject: ref.object for ref in near.head().deltas} == before
+    assert {entry.effort for entry in near.ledger().active()} == {0}
+
+
+def test_a_fact_that_is_left_in_chat_alone_does_not_pass(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.chat_only = {IDS[3]}
+    engine.script.needs = {IDS[3]: 0.7}
+    slept(store, engine)
+    assert stages(store) == [1, 1, 1, 0]
 
 
 def test_damaged_facts_are_all_recalled_after_two_sleeps(store: Store, engine: ScriptedEngine) -> None:
