@@ -111,7 +111,6 @@ class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         strangers: Names of nothing in common.
         probes: Other relations of a subject, each raw and in chat.
         passages: Of reference text.
-        confined: Share of the steps, the first ones, in which what is taught is taught at the subject's name alone.
         check_every: Steps between two checks of whether the facts have been learned.
     """
 
@@ -129,7 +128,6 @@ class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strangers: Annotated[int, Meta(ge=0)] = 2
     probes: Annotated[int, Meta(ge=0)] = 8
     passages: Annotated[int, Meta(ge=0)] = 120
-    confined: Annotated[float, Meta(ge=0, le=1)] = 0.0
     check_every: Annotated[int, Meta(ge=1)] = 20
 
 

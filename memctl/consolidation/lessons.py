@@ -89,7 +89,7 @@ def all_cues(fact: Fact, sentence: str) -> list[Cue]:
 
 def _taught(backend: Backend, cue: Cue, subject: str) -> Lesson:
     row = target_row(backend, cue, subject)
-    return Lesson(row.tokens, row.predict, sites=row.sites)
+    return Lesson(row.tokens, row.predict)
 
 
 def _other_people(

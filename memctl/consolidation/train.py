@@ -97,7 +97,7 @@ def consolidate(
             stopped = True
             break
         chosen, weights, kinds = rounds.draw(settings)
-        found = problem.evaluate(chosen, weights, adam.adapter(), step < settings.confined * total)
+        found = problem.evaluate(chosen, weights, adam.adapter())
         for kind, loss in zip(kinds, found.losses, strict=True):
             seen.setdefault(kind, []).append(float(loss))
         adam.step(found.gradient, _rate(step, total, settings.learning_rate))
