@@ -14,8 +14,9 @@ import msgspec
 
 from memctl.backends.factory import open_backend
 from memctl.consolidation.train import consolidate
-from memctl.deltas import Composition
-from memctl.editing.edit import edited_layer
+from memctl.deltas import Composition, compose
+from memctl.editing.edit import edited_layer, find_traces, solve
+from memctl.editing.values import Subject
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import invented_facts, strangers
 from memctl.evaluation.locality import locality, relation_bleed
@@ -32,13 +33,18 @@ def main() -> None:
     parser.add_argument("--relations", type=int, default=6, help="other relations asked of each subject")
     parser.add_argument("--no-drift", action="store_true")
     parser.add_argument("settings", nargs="*", help="such as lora.rank=8")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     changed = dict(setting.split("=", 1) for setting in given.settings)
     settings = load_settings({"store": "/nowhere", **changed}).settings
     backend = open_backend(settings, None, silent)
     facts = invented_facts(given.facts, given.seed)
+    traces = [
+        one.trace for one in find_traces(backend, [Subject(fact.subject, (fact,)) for fact in facts], settings.edit, silent)
+    ]
+    edits = compose([(delta, 1.0) for delta in solve(backend, traces, settings.edit, silent)])
     started, spent = time.monotonic(), cpu()
-    found = consolidate(backend, facts, edited_layer(backend, settings.edit), settings.lora, silent)
+    layer = edited_layer(backend, settings.edit)
+    found = consolidate(backend, facts, layer, edits.columns(layer), settings.lora, silent)
     seconds, spent = time.monotonic() - started, cpu() - spent
     record = {
         "facts": given.facts,

@@ -25,7 +25,7 @@ _LAYER = re.compile(r"\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Factors:
-    """`ΔW = s B A` on one projection: A is (r, in), B is (out, r), float32."""
+    """`ΔW = B A` on one projection: A is (r, in), B is (out, r), float32."""
 
     A: Array
     B: Array
@@ -36,20 +36,11 @@ class Adapter:
     """What is added to the projections of a model, by the paths that the model has them under.
 
     Attributes:
-        alpha: `s = alpha / rank` is the factor on every product `B A`.
-        projections: Factors by path, such as `model.layers.15.mlp.down_proj`; all of one rank.
+        projections: Factors by path, such as `model.layers.15.mlp.down_proj`, each of its own rank. peft's `alpha` is that
+            rank, so that its factor `alpha / r` is 1.
     """
 
-    alpha: float
     projections: Mapping[str, Factors]
-
-    @property
-    def rank(self) -> int:
-        return len(next(iter(self.projections.values())).A)
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / self.rank
 
     def layers(self) -> tuple[int, ...]:
         """The layers it changes, ascending."""
@@ -57,15 +48,20 @@ class Adapter:
 
     def config(self) -> dict[str, Any]:
         """What peft's adapter_config.json says of it."""
+        ranks = {path: len(own.A) for path, own in self.projections.items()}
+        usual = max(sorted(set(ranks.values())), key=list(ranks.values()).count)
+        unusual = {path: rank for path, rank in sorted(ranks.items()) if rank != usual}
         return {
+            "alpha_pattern": unusual,
             "base_model_name_or_path": None,
             "bias": "none",
             "inference_mode": True,
             "layers_to_transform": list(self.layers()),
-            "lora_alpha": self.alpha,
+            "lora_alpha": usual,
             "lora_dropout": 0.0,
             "peft_type": "LORA",
-            "r": self.rank,
+            "r": usual,
+            "rank_pattern": unusual,
             "target_modules": sorted({path.rpartition(".")[2] for path in self.projections}),
             "task_type": "CAUSAL_LM",
         }
@@ -99,12 +95,9 @@ class Adapter:
             paths = sorted({name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors})
             factors = {path: Factors(tensors[_tensor_name(path, "A")], tensors[_tensor_name(path, "B")]) for path in paths}
             config = json.loads(_metadata(data)["adapter_config"])
-            found = cls(float(config["lora_alpha"]), factors)
-            if (
-                len(tensors) != 2 * len(paths)
-                or found.config() != config
-                or {len(f.A) for f in factors.values()} != {found.rank}
-            ):
+            found = cls(factors)
+            whole = all(own.A.ndim == own.B.ndim == 2 and len(own.A) == own.B.shape[1] for own in factors.values())
+            if len(tensors) != 2 * len(paths) or not whole or found.config() != config:
                 raise ValueError("its tensors are not those of its configuration")
         except (SafetensorError, ValueError, KeyError, TypeError, StopIteration) as error:
             raise DamagedStore(f"an object is no adapter: {error}", "memctl verify") from error

@@ -174,7 +174,7 @@ class _Layer:
     typed: bool = True
 
 
-def settings_hash(settings: EditSettings | LoraSettings) -> str:
+def settings_hash(*settings: EditSettings | LoraSettings) -> str:
     """16 hexadecimal digits of the SHA-256 of the settings' canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()[:16]
 

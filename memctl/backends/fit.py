@@ -32,7 +32,8 @@ def require_fit(composition: Composition, shape: Shape, projections: Mapping[str
 def _require_adapter(adapter: Adapter, projections: Mapping[str, tuple[int, int]]) -> None:
     for path, factors in adapter.projections.items():
         inward, outward = projections.get(path, (-1, -1))
-        if factors.A.shape != (adapter.rank, inward) or factors.B.shape != (outward, adapter.rank):
+        rank = len(factors.A)
+        if factors.A.shape != (rank, inward) or factors.B.shape != (outward, rank):
             raise MemctlError(
                 f"the adapter's factors {factors.A.shape} and {factors.B.shape} fit no {path} of this model",
                 "the store was made over another base model: memctl status",

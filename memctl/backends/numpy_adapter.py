@@ -1,6 +1,7 @@
 """Training an adapter on the tiny model: the frozen layers run once, the adapted ones forward and back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,34 +20,41 @@ def path_of(layer: int, part: str) -> str:
 
 
 def factors_of(adapter: Adapter | None, layer: int) -> dict[str, Factors]:
-    """An adapter's factors of a layer by the part of its MLP, the scale folded into B."""
+    """An adapter's factors of a layer by the part of its MLP."""
     if adapter is None:
         return {}
     found = {part: adapter.projections.get(path_of(layer, part)) for part in PARTS}
-    return {part: Factors(own.A, own.B * np.float32(adapter.scale)) for part, own in found.items() if own is not None}
+    return {part: own for part, own in found.items() if own is not None}
 
 
 class NumpyAdapterProblem:
     """See `AdapterProblem` in the protocol. The tiny model scores the whole vocabulary of a lesson that is held to the base."""
 
-    def __init__(self, model: TinyModel, lessons: Sequence[Lesson], layer: int) -> None:
+    def __init__(self, model: TinyModel, lessons: Sequence[Lesson], layer: int, under: Sequence[Added]) -> None:
         self._model = model
         self._lessons = tuple(lessons)
         self._layer = layer
+        self._under = under
         self._hidden: list[Real] = []
         self._base: list[Real] = []
         nothing = [Added()] * SHAPE.layers
         for number, lesson in enumerate(lessons):
-            tokens, positions = pad([lesson.tokens[: max(lesson.predict) + 1]])
-            stream = model.embed(tokens)
-            for index in range(layer):
-                stream = model.think(index, model.attend(index, stream, positions).stream, nothing[index]).stream
-            self._hidden.append(stream[0])
+            self._hidden.append(self._entering(lesson, nothing))
             last = self._upwards([number], nothing)[0]
             self._base.append(model.log_probabilities(last[0, list(lesson.predict)]) if lesson.to_base else np.empty(0))
+            self._hidden[number] = self._entering(lesson, under)
+
+    def _entering(self, lesson: Lesson, added: Sequence[Added]) -> Real:
+        """(tokens, d) what enters the lowest adapted layer."""
+        tokens, positions = pad([lesson.tokens[: max(lesson.predict) + 1]])
+        stream = self._model.embed(tokens)
+        for index in range(self._layer):
+            stream = self._model.think(index, self._model.attend(index, stream, positions).stream, added[index]).stream
+        entering: Real = stream[0]
+        return entering
 
     def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
-        added = [Added(adapter=factors_of(adapter, layer)) for layer in range(SHAPE.layers)]
+        added = [replace(under, adapter=factors_of(adapter, layer)) for layer, under in enumerate(self._under)]
         last, steps = self._upwards(lessons.tolist(), added)
         grad = np.zeros_like(last)
         losses, hits = np.zeros(len(lessons), np.float32), np.zeros(len(lessons), np.bool_)
@@ -91,6 +99,5 @@ class NumpyAdapterProblem:
             grad = self._model.think_backward(index, thought, grad, added[index], into)
             grad = self._model.attend_backward(index, attended, grad)
             for part, factors in into.items():
-                # the scale is in the B that was run: the chain rule puts it into the gradient of B
-                found[path_of(index, part)] = Factors(factors.A, factors.B * np.float32(adapter.scale))
+                found[path_of(index, part)] = factors
         return found

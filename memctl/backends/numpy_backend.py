@@ -124,8 +124,8 @@ class NumpyBackend:
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         return ByGroup(rows, lambda own: NumpyValueProblem(self._model, own, layer, added_by(under)))
 
-    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
-        return NumpyAdapterProblem(self._model, lessons, layer)
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int, under: Composition = PRISTINE) -> AdapterProblem:
+        return NumpyAdapterProblem(self._model, lessons, layer, added_by(under))
 
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
         draws = [np.random.default_rng([seed, number]) for number in range(len(prompts))]

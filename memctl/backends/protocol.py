@@ -211,8 +211,11 @@ class Backend(Protocol):
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         """Prepares a value optimisation at a layer; `under` is attached while it runs."""
 
-    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
-        """Prepares the training of an adapter on a layer and those above it."""
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int, under: Composition = PRISTINE) -> AdapterProblem:
+        """Prepares the training of an adapter on a layer and those above it; `under`, of the layers below, is attached.
+
+        What is held to the base is held to the pristine one.
+        """
 
     def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
         """Greedy continuations, without the prompt and without what ends a turn; batched.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from memctl.adapters import Adapter, Factors
-from memctl.backends.protocol import AdapterGradient, Float, Lesson
+from memctl.backends.protocol import PRISTINE, AdapterGradient, Float, Lesson
 from memctl.backends.torch_batches import SHARED_FROM, TOKENS_AT_ONCE, batches, families, padded
 from memctl.backends.torch_composition import beside_projection
 from memctl.backends.torch_layers import (
@@ -32,6 +32,7 @@ from memctl.backends.torch_layers import (
     key_values_of,
     stack_of,
 )
+from memctl.deltas import Composition
 from memctl.models.structure import MlpLayout
 
 KEPT = 64
@@ -69,21 +70,25 @@ class TorchAdapterProblem:
         modules: dict[str, nn.Module],
         lessons: Sequence[Lesson],
         layer: int,
-        pristine: Callable[[], AbstractContextManager[None]],
+        attached: Callable[[Composition], AbstractContextManager[None]],
+        under: Composition,
     ) -> None:
         self.model = model
         self.modules = modules
         self.lessons = tuple(lessons)
         self.layer = layer
-        self.pristine = pristine
+        self.attached, self.under = attached, under
         self.block = layout.layers[layer].block
         self.stack = stack_of(model, self.block)
-        with torch.no_grad(), pristine(), eager_attention(model):
-            self.families = [self._family(own) for own in _families(lessons)]
-            self.place = {
-                number: (family, row) for family, own in enumerate(self.families) for row, number in enumerate(own.lessons)
-            }
-            self.targets = self._targets()
+        families = _families(lessons)
+        self.place = {number: (family, row) for family, own in enumerate(families) for row, number in enumerate(own)}
+        with torch.no_grad(), eager_attention(model):
+            with attached(PRISTINE):
+                self.families = [self._family(own) for own in families]
+                self.targets = self._targets()
+            if under:
+                with attached(under):
+                    self.families = [self._family(own) for own in families]
 
     def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
         leaves = {
@@ -91,11 +96,9 @@ class TorchAdapterProblem:
             for path, own in adapter.projections.items()
         }
         losses, hits = np.zeros(len(lessons), np.float32), np.zeros(len(lessons), np.bool_)
-        with self.pristine(), eager_attention(self.model), torch.set_grad_enabled(weights is not None):
+        with self.attached(self.under), eager_attention(self.model), torch.set_grad_enabled(weights is not None):
             handles = [
-                self.modules[path].register_forward_hook(
-                    beside_projection(A.to(self.model.dtype), (adapter.scale * B).to(self.model.dtype))
-                )
+                self.modules[path].register_forward_hook(beside_projection(A.to(self.model.dtype), B.to(self.model.dtype)))
                 for path, (A, B) in leaves.items()
             ]
             try:

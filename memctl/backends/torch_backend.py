@@ -233,8 +233,8 @@ class TorchBackend:
         one, other = self.encode("a", "chat").tokens, self.encode("1", "chat").tokens
         return one[: common_prefix([one, other], len(one))]
 
-    def adapter_problem(self, lessons: Sequence[Lesson], layer: int) -> AdapterProblem:
-        return TorchAdapterProblem(self.model, self.layout, self._projections, lessons, layer, lambda: self.attached(PRISTINE))
+    def adapter_problem(self, lessons: Sequence[Lesson], layer: int, under: Composition = PRISTINE) -> AdapterProblem:
+        return TorchAdapterProblem(self.model, self.layout, self._projections, lessons, layer, self.attached, under)
 
     # Answers and scores under what is attached
 

@@ -26,7 +26,7 @@ def attach(
         for path, factors in adapter.projections.items():
             handles.append(
                 projections[path].register_forward_hook(
-                    beside_projection(_tensor(factors.A, device), _tensor(factors.B * np.float32(adapter.scale), device))
+                    beside_projection(_tensor(factors.A, device), _tensor(factors.B, device))
                 )
             )
     for layer in composition.layers():
@@ -62,7 +62,7 @@ def _beside_down(low_rank: LowRank, device: torch.device) -> Callable[..., Tenso
 
 
 def beside_projection(A: Tensor, B: Tensor) -> Callable[..., Tensor]:
-    """A hook that adds `B A x` to the output of a projection; A is (r, in), B is (out, r) with the scale in it."""
+    """A hook that adds `B A x` to the output of a projection; A is (r, in), B is (out, r)."""
 
     def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         added: Tensor = output + ((args[0].to(A.dtype) @ A.T) @ B.T).to(output.dtype)

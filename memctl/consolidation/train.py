@@ -1,4 +1,4 @@
-"""Training of the adapter: from the base, over all facts that it is to carry.
+"""Training of the adapter over all facts that it is to carry: from their edits on the edited layer, from the base above it.
 
     L = mean over taught lessons  − log p(target)
       + w · mean over kept lessons  KL(p_base ‖ p)
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from memctl.adapters import Adapter, Factors, layer_of
 from memctl.backends.protocol import Backend, Float
 from memctl.consolidation.lessons import Curriculum, curriculum
+from memctl.consolidation.transplant import transplanted
+from memctl.deltas import Columns, Composition
+from memctl.editing.statistics import statistics
 from memctl.editing.subjects import seeded
 from memctl.errors import MemctlError
 from memctl.facts import Fact
@@ -67,15 +70,17 @@ def consolidate(
     backend: Backend,
     facts: Sequence[Fact],
     layer: int,
+    units: Columns | None,
     settings: LoraSettings,
     progress: Progress,
     stop: Stop | None = None,
 ) -> Training:
-    """Trains an adapter on the layers above the edited one. Equal facts in any order give equal adapters.
+    """Takes edits into an adapter, and trains it on the layers above. Equal facts in any order give equal adapters.
 
     Args:
         facts: All that the adapter is to carry.
         layer: The edited layer.
+        units: The edits of these facts; None for edits without units, whose facts are trained from nothing.
         stop: Asked between steps.
 
     Raises:
@@ -83,8 +88,11 @@ def consolidate(
     """
     facts = sorted(facts, key=lambda fact: fact.id)
     adapter = untrained(backend, layer + 1, settings)
+    taken = None if units is None else transplanted(backend, layer, units, statistics(backend, layer, progress))
+    if taken is not None and not settings.passes:
+        return Training(taken, 0, (), False)
     lessons = curriculum(backend, facts, settings, progress)
-    problem = backend.adapter_problem(lessons.lessons, layer + 1)
+    problem = backend.adapter_problem(lessons.lessons, layer + 1, Composition(adapter=taken))
     total = max(settings.least_steps, -(-settings.passes * len(facts) // settings.taught))
     random = seeded("training", *(fact.id for fact in facts))
     rounds = Rounds(lessons, random)
@@ -108,7 +116,9 @@ def consolidate(
             checks.append(Check(step, means.pop("taught"), float(learned), means))
             seen = {}
         progress("training the adapter", step, total)
-    return Training(adam.adapter(), step, tuple(checks), stopped)
+    learned_above = adam.adapter().projections
+    whole = Adapter({**taken.projections, **learned_above} if taken is not None else learned_above)
+    return Training(whole, step, tuple(checks), stopped)
 
 
 def untrained(backend: Backend, layer: int, settings: LoraSettings) -> Adapter:
@@ -120,7 +130,7 @@ def untrained(backend: Backend, layer: int, settings: LoraSettings) -> Adapter:
             made[path] = Factors(A.astype(np.float32), np.zeros((outward, settings.rank), np.float32))
     if not made:
         raise MemctlError(f"there is no layer from {layer} on that an adapter could change", "choose a lower edit.layer")
-    return Adapter(float(settings.rank), made)
+    return Adapter(made)
 
 
 def _rate(step: int, total: int, rate: float) -> float:
@@ -161,7 +171,6 @@ class AdamW:
     """On all factors of an adapter as one vector; weight decay draws B towards the base."""
 
     def __init__(self, adapter: Adapter) -> None:
-        self._alpha = adapter.alpha
         self._shapes = [(path, own.A.shape, own.B.shape) for path, own in adapter.projections.items()]
         self._values = self._flat(adapter.projections)
         self._first, self._second = np.zeros_like(self._values), np.zeros_like(self._values)
@@ -176,7 +185,7 @@ class AdamW:
                 self._values[at : ends[0]].reshape(a).copy(), self._values[ends[0] : ends[1]].reshape(b).copy()
             )
             at = ends[1]
-        return Adapter(self._alpha, found)
+        return Adapter(found)
 
     def step(self, gradient: Mapping[str, Factors], rate: float) -> None:
         """One step against the gradient, which is first cut to length 1."""

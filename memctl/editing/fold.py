@@ -35,7 +35,7 @@ def _fold_adapter(weights: dict[str, Float], names: Mapping[str, str], adapter: 
         if factors is not None:
             first = 0 if len(factors.B) == len(weight) or part == "gate" else len(weight)
             B = factors.B[first : first + len(weight)].astype(np.float64)
-            change = adapter.scale * (B @ factors.A.astype(np.float64))
+            change = B @ factors.A.astype(np.float64)
             weights[part] = (weight.astype(np.float64) + change).astype(np.float32)
 
 

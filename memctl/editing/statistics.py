@@ -21,7 +21,7 @@ from memctl.facts import Mode
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever what is measured changes, so that an older cache is made anew."""
 
 CONTEXT_NAMES = 160
@@ -44,6 +44,7 @@ class Statistics:
         moment: (d, d) float64 E[xxᵀ] over the reference tokens.
         constant: (d,) direction c with c·x ≈ 1 for every token but a sequence's first, by ridge regression.
         output_norm: () root mean square norm of the MLP's output on reference text.
+        used: (m,) the same of what each of the MLP's neurons adds to it: sqrt(E[kⱼ²]) ‖W_down[:, j]‖.
     """
 
     reference: Float
@@ -53,6 +54,7 @@ class Statistics:
     moment: NDArray[np.float64]
     constant: Float
     output_norm: Float
+    used: Float
 
     @cached_property
     def whitening(self) -> Float:
@@ -108,13 +110,14 @@ def covariance(backend: Backend, layer: int, progress: Progress) -> NDArray[np.f
 def _measure(backend: Backend, layer: int, progress: Progress) -> Statistics:
     texts = reference(backend, progress)
     down = backend.mlp_weights(layer)["down"]
-    ordinary, energy = [], []
+    ordinary, energy, squares = [], [], np.zeros(backend.shape.intermediate)
     for begin in range(0, len(texts), CHUNK):
         part = texts[begin : begin + CHUNK]
         seen = backend.activations(part, layer, [range(len(text)) for text in part])
         starts = np.cumsum([0, *map(len, part)])[:-1]
         # through float16, so that a statistic is the same whether it was just measured or read back
         ordinary.append(np.delete(seen.inputs, starts, axis=0).astype(np.float16).astype(np.float32))
+        squares += (np.delete(seen.keys, starts, axis=0).astype(np.float64) ** 2).sum(0)
         energy.append((np.delete(seen.keys, starts, axis=0)[::16] @ down.T).astype(np.float64))
         progress("measuring reference text", min(begin + CHUNK, len(texts)), len(texts))
     X = np.concatenate(ordinary)
@@ -127,6 +130,7 @@ def _measure(backend: Backend, layer: int, progress: Progress) -> Statistics:
         moment=moment,
         constant=_constant_direction(X, moment),
         output_norm=np.sqrt((np.concatenate(energy) ** 2).sum(-1).mean(keepdims=True)).astype(np.float32),
+        used=(np.sqrt(squares / len(X)) * np.linalg.norm(down, axis=0)).astype(np.float32),
     )
 
 

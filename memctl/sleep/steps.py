@@ -18,6 +18,7 @@ from memctl.sleep.night import Night
 from memctl.sleep.pruning import is_worn
 from memctl.sleep.state import Health, State
 from memctl.sleep.waiting import waiting
+from memctl.store.records import Ledger
 from memctl.wake.inject import prepare, read_back
 
 Done = tuple[State, str, dict[str, float]]
@@ -85,7 +86,7 @@ def consolidate(night: Night, state: State) -> Done:
     ids = tuple(entry.id for entry in facts)
     effort = None
     if state.adapter is not None and state.adapter.facts == ids:
-        effort = learning.effort_of(state.adapter.settings, settings.lora, most)
+        effort = learning.effort_of(state.adapter.settings, settings, most)
     trainings = 0
     if effort is None:
         effort, trainings = 0, 1
@@ -112,9 +113,11 @@ def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
 
 def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:
     told = [entry.fact for entry in facts]
-    adapter = learning.learn(night.backend, told, effort, night.settings, night.progress)
+    fresh = [at_scale(entry, 1.0, night.settings.sleep.schedule) for entry in facts]
+    edits = night.draft(msgspec.structs.replace(state, adapter=None), Ledger({entry.id: entry for entry in fresh}))
+    adapter = learning.learn(night.backend, told, edits.composition, effort, night.settings, night.progress)
     ids = tuple(entry.id for entry in facts)
-    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings.lora, effort))
+    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings, effort))
 
 
 def _at_the_gate(night: Night, state: State) -> dict[str, bool]:

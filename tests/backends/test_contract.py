@@ -543,7 +543,7 @@ class TestAdapters:
         before = backend.score(sequences).nll
         made = adapter(backend)
         nothing = {path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()}
-        with backend.attached(Composition(adapter=Adapter(made.alpha, nothing))):
+        with backend.attached(Composition(adapter=Adapter(nothing))):
             assert np.array_equal(before, backend.score(sequences).nll)
             assert np.array_equal(backend.score(sequences).divergence, np.zeros(len(before)))
 
@@ -610,7 +610,7 @@ def lesson(backend: Backend, prompt: str, answer: str, mode="raw", **kind) -> Le
 def upper(backend: Backend, **options) -> Adapter:
     """An adapter on the layers from LAYER on."""
     made = adapter(backend, **options)
-    return Adapter(made.alpha, {path: own for path, own in made.projections.items() if layer_of(path) >= LAYER})
+    return Adapter({path: own for path, own in made.projections.items() if layer_of(path) >= LAYER})
 
 
 class TestAdapterProblem:
@@ -634,7 +634,7 @@ class TestAdapterProblem:
     def test_lessons_held_to_the_base_lose_what_they_diverge(self, backend):
         lessons, made = self.lessons(backend, to_base=True), upper(backend)
         problem = backend.adapter_problem(lessons, LAYER)
-        nothing = Adapter(made.alpha, {path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()})
+        nothing = Adapter({path: Factors(own.A, 0 * own.B) for path, own in made.projections.items()})
         still = problem.evaluate(np.arange(len(lessons)), None, nothing)
         np.testing.assert_allclose(still.losses, 0, atol=1e-5)
         assert still.hits.all()
@@ -660,7 +660,7 @@ class TestAdapterProblem:
                 for step in (2e-3, -2e-3):
                     own = made.projections[path]
                     moved = replace(own, **{name: getattr(own, name) + step * way})
-                    there = Adapter(made.alpha, {**made.projections, path: moved})
+                    there = Adapter({**made.projections, path: moved})
                     ends.append(float((problem.evaluate(rows, None, there).losses * weights).sum()))
                 slope = float((getattr(gradient[path], name) * way).sum())
                 assert slope == pytest.approx((ends[0] - ends[1]) / 4e-3, rel=0.05, abs=2e-3)
@@ -692,7 +692,7 @@ class TestAdapterProblem:
             found = problem.evaluate(np.array([0]), np.ones(1, np.float32), made)
             rate = 0.3 / sum(float((own.B**2).sum()) for own in found.gradient.values()) ** 0.5
             moved = {path: Factors(own.A, own.B - rate * found.gradient[path].B) for path, own in made.projections.items()}
-            made = Adapter(made.alpha, moved)
+            made = Adapter(moved)
         assert problem.evaluate(np.array([0]), None, made).losses[0] < 0.5 * first
 
 

@@ -22,27 +22,27 @@ QUICK = LoraSettings(
 
 
 def test_equal_facts_in_any_order_give_equal_adapters() -> None:
-    one, other = (consolidate(BACKEND, facts, LAYER, QUICK, silent) for facts in (FACTS, FACTS[::-1]))
+    one, other = (consolidate(BACKEND, facts, LAYER, None, QUICK, silent) for facts in (FACTS, FACTS[::-1]))
     assert one.adapter.to_bytes() == other.adapter.to_bytes()
     assert one.steps == 3
-    fewer = consolidate(BACKEND, FACTS[:1], LAYER, QUICK, silent)
+    fewer = consolidate(BACKEND, FACTS[:1], LAYER, None, QUICK, silent)
     assert fewer.adapter.to_bytes() != one.adapter.to_bytes()
 
 
 def test_only_layers_above_the_edited_one_change_so_its_inputs_stay_to_the_bit() -> None:
-    adapter = consolidate(BACKEND, FACTS, LAYER, QUICK, silent).adapter
+    adapter = consolidate(BACKEND, FACTS, LAYER, None, QUICK, silent).adapter
     assert {layer_of(path) for path in adapter.projections} == {2, 3}
     prompt = BACKEND.encode("Ana Lund lives in", "raw").tokens
     there = ([prompt], LAYER, [range(len(prompt))])
     plain, beside = BACKEND.activations(*there), BACKEND.activations(*there, Composition(adapter=adapter))
     assert np.array_equal(plain.inputs, beside.inputs)
     with pytest.raises(MemctlError, match="no layer from 4 on"):
-        consolidate(BACKEND, FACTS, 3, QUICK, silent)
+        consolidate(BACKEND, FACTS, 3, None, QUICK, silent)
 
 
 def test_it_stops_when_it_is_told_to_and_says_so() -> None:
     asked = iter([False, False, True])
-    found = consolidate(BACKEND, FACTS, LAYER, QUICK, silent, stop=lambda: next(asked))
+    found = consolidate(BACKEND, FACTS, LAYER, None, QUICK, silent, stop=lambda: next(asked))
     assert (found.steps, found.stopped) == (2, True)
 
 
@@ -61,7 +61,7 @@ def test_the_adapter_alone_says_what_it_was_taught() -> None:
         learning_rate=1e-3,
         least_steps=10,
     )
-    found = consolidate(BACKEND, FACTS, LAYER, settings, silent)
+    found = consolidate(BACKEND, FACTS, LAYER, None, settings, silent)
     with BACKEND.attached(Composition(adapter=found.adapter)):
         scores = recall(BACKEND, FACTS, silent)
     assert [(score.raw, score.chat) for score in scores] == [(1.0, 1.0)] * 2

@@ -120,7 +120,13 @@ class ScriptedEngine(NumpyBackend):
         return Trace(subject.name, LAYER, key, value, gate, gate)
 
     def train(
-        self, backend: NumpyBackend, facts: Sequence[Fact], effort: int, settings: Settings, progress: Progress
+        self,
+        backend: NumpyBackend,
+        facts: Sequence[Fact],
+        edits: Composition,
+        effort: int,
+        settings: Settings,
+        progress: Progress,
     ) -> Adapter:
         """Takes the place of `learn`: A tells the facts; B is as large as the drift wanted."""
         self.script.trained.append(tuple(fact.id for fact in facts))
@@ -129,7 +135,7 @@ class ScriptedEngine(NumpyBackend):
         B[0] = self.script.drift
         for step in range(3):
             progress("training the adapter", step, 3)
-        return Adapter(1.0, {PATH: Factors(A, B)})
+        return Adapter({PATH: Factors(A, B)})
 
 
 def remembering(path: Path, engine: ScriptedEngine, facts: Sequence[Fact] = FACTS) -> Store:

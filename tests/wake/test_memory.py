@@ -258,18 +258,18 @@ class Faulty(NumpyBackend):
         return super().encode(prompt.replace("☃", ""), mode, answer and answer.replace("☃", ""))
 
     def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
-        self.searches += 1
-        problem = super().value_problem(rows, layer)
-        return _NoNumbers(problem) if "Ben" in self.decode(rows[0].tokens) else problem
+        self.searches += len({row.group for row in rows})
+        return _NoNumbers(super().value_problem(rows, layer), {row.group for row in rows if "Ben" in self.decode(row.tokens)})
 
 
 class _NoNumbers:
-    def __init__(self, problem: ValueProblem) -> None:
-        self.problem = problem
+    def __init__(self, problem: ValueProblem, groups: set[int]) -> None:
+        self.problem, self.groups = problem, sorted(groups)
 
     def evaluate(self, *arguments: Any) -> Gradient:
         found = self.problem.evaluate(*arguments)
-        return Gradient(found.losses, found.hits, found.gradient * np.float32("nan"))
+        found.gradient[self.groups] = np.nan
+        return found
 
 
 def test_a_subject_without_an_edit_is_rejected_and_the_others_are_written(tmp_path: Path, engine: NumpyBackend) -> None:
@@ -318,7 +318,7 @@ def test_an_adapter_is_attached_kept_by_a_write_and_verified(tmp_path, engine):
     store = new_store(tmp_path, engine)
     write(store, engine, FACTS[0])
     path = "model.layers.3.mlp.down_proj"
-    adapter = Adapter(2.0, {path: Factors(np.ones((1, 512), np.float32), np.full((512, 1), 0.01, np.float32))})
+    adapter = Adapter({path: Factors(np.ones((1, 512), np.float32), np.full((512, 1), 0.01, np.float32))})
     with store.writer(command="sleep") as writer:
         head = store.head()
         ref = AdapterRef((FACTS[0].id,), writer.put(adapter.to_bytes(), ".safetensors"), "s")

@@ -1,0 +1,51 @@
+"""Edits become part of an adapter: the least used neurons of the edited layer's MLP are replaced by the edits' units.
+
+A unit is `down · act(gate·x) (up·x)`, which is what a neuron of a gated MLP is. So for unit i and the neuron j that gives way,
+
+    ΔW_gate[j] = gateᵢ − W_gate[j]     ΔW_up[j] = upᵢ − W_up[j]     ΔW_down[:, j] = downᵢ − W_down[:, j]
+
+are three products `B A` whose rank is the number of units: a LoRA adapter that any library runs, with the units' selectivity,
+and nothing left to attach beside the model. What it costs is what the neurons did; the drift is measured before it is kept.
+"""
+
+import numpy as np
+
+from memctl.adapters import Adapter, Factors
+from memctl.backends.protocol import Backend, Float
+from memctl.deltas import Columns
+from memctl.editing.statistics import Statistics
+from memctl.errors import GateRefused
+
+MOST = 0.25
+"""Largest share of a layer's neurons that may give way."""
+
+
+def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics) -> Adapter:
+    """The adapter that does on a layer what the units do beside it.
+
+    Raises:
+        GateRefused: There are more units than neurons that may give way.
+    """
+    count, width = len(units.gate), backend.shape.intermediate
+    if count > MOST * width:
+        raise GateRefused(
+            f"{count} edits are more than the {int(MOST * width)} neurons of layer {layer} that may give way to them",
+            "consolidate fewer facts at once: --facts",
+        )
+    given = np.sort(np.argsort(stats.used, kind="stable")[:count])
+    base, names = backend.mlp_weights(layer), backend.tensor_names(layer)
+    chosen: Float = np.zeros((count, width), np.float32)
+    chosen[np.arange(count), given] = 1
+    path = {part: name.removesuffix(".weight") for part, name in names.items()}
+    gate = Factors(units.gate - base["gate"][given], chosen.T.copy())
+    up = Factors(units.up - base["up"][given], chosen.T.copy())
+    down = Factors(chosen, units.down - base["down"][:, given])
+    if path["gate"] == path["up"]:
+        return Adapter({path["gate"]: _fused(gate, up), path["down"]: down})
+    return Adapter({path["gate"]: gate, path["up"]: up, path["down"]: down})
+
+
+def _fused(gate: Factors, up: Factors) -> Factors:
+    """The factors of one projection whose rows are those of the gate, then those of the other."""
+    nothing = np.zeros_like(gate.B)
+    return Factors(np.concatenate([gate.A, up.A]), np.block([[gate.B, nothing], [nothing, up.B]]))
