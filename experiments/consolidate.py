@@ -47,9 +47,9 @@ def main() -> None:
         "steps": found.steps,
         "seconds": round(seconds, 1),
         "cpu_seconds": round(spent, 1),
-        "learned": round(float(found.learned.mean()), 3),
-        "divergence": {kind: round(value, 4) for kind, value in found.divergence.items()},
     }
+    for check in found.checks:
+        print(json.dumps(msgspec.to_builtins(check)))
     print(json.dumps(record), flush=True)
     adapter = Composition(adapter=found.adapter)
     with backend.attached(adapter):

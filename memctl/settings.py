@@ -98,36 +98,38 @@ class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         rank: Of the factors.
-        alpha: `alpha / rank` is the factor on what they add.
         projections: The MLP's projections that are adapted, by the beginning of their names.
         passes: Lessons of each fact in all.
         least_steps: Fewest steps, for few facts.
         taught: Lessons that teach a fact, in each step.
-        kept: Lessons held to the base in each step: other people, other relations of the subjects, reference text.
-        kept_weights: Factors of their KL divergence.
+        names: Lessons held to the base in each step: a fact's wordings about other people.
+        relations: The same: other relations of the subjects.
+        texts: The same: passages of reference text.
+        kept_weight: Factor of the mean KL divergence of each of these kinds.
         learning_rate: AdamW's highest.
-        weight_decay: AdamW's.
         look_alikes: Names like a subject's that its wordings are asked with.
         strangers: Names of nothing in common.
-        relations: Other relations of a subject, each raw and in chat.
+        probes: Other relations of a subject, each raw and in chat.
         passages: Of reference text.
+        confined: Share of the steps, the first ones, in which what is taught is taught at the subject's name alone.
         check_every: Steps between two checks of whether the facts have been learned.
     """
 
     rank: Annotated[int, Meta(ge=1)] = 16
-    alpha: Annotated[float, Meta(gt=0)] = 16.0
-    projections: tuple[str, ...] = ("gate", "up", "down")
+    projections: Literal["all", "down"] = "all"
     passes: Annotated[int, Meta(ge=1)] = 120
     least_steps: Annotated[int, Meta(ge=1)] = 60
     taught: Annotated[int, Meta(ge=1)] = 16
-    kept: tuple[int, int, int] = (16, 8, 2)
-    kept_weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    names: Annotated[int, Meta(ge=0)] = 12
+    relations: Annotated[int, Meta(ge=0)] = 6
+    texts: Annotated[int, Meta(ge=0)] = 1
+    kept_weight: Annotated[float, Meta(ge=0)] = 1.0
     learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
-    weight_decay: Annotated[float, Meta(ge=0)] = 0.01
-    look_alikes: Annotated[int, Meta(ge=0)] = 12
-    strangers: Annotated[int, Meta(ge=0)] = 4
-    relations: Annotated[int, Meta(ge=0)] = 12
-    passages: Annotated[int, Meta(ge=0)] = 200
+    look_alikes: Annotated[int, Meta(ge=0)] = 8
+    strangers: Annotated[int, Meta(ge=0)] = 2
+    probes: Annotated[int, Meta(ge=0)] = 8
+    passages: Annotated[int, Meta(ge=0)] = 120
+    confined: Annotated[float, Meta(ge=0, le=1)] = 0.0
     check_every: Annotated[int, Meta(ge=1)] = 20
 
 

@@ -45,8 +45,11 @@ class NumpyAdapterProblem:
             last = self._upwards([number], nothing)[0]
             self._base.append(model.log_probabilities(last[0, list(lesson.predict)]) if lesson.to_base else np.empty(0))
 
-    def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
-        added = [Added(adapter=factors_of(adapter, layer)) for layer in range(SHAPE.layers)]
+    def evaluate(
+        self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter, confined: bool = False
+    ) -> AdapterGradient:
+        acting = self._acting(lessons.tolist(), confined)
+        added = [Added(adapter=factors_of(adapter, layer), acting=acting) for layer in range(SHAPE.layers)]
         last, steps = self._upwards(lessons.tolist(), added)
         grad = np.zeros_like(last)
         losses, hits = np.zeros(len(lessons), np.float32), np.zeros(len(lessons), np.bool_)
@@ -66,6 +69,17 @@ class NumpyAdapterProblem:
             back = share * (np.exp(log_p) - q) @ self._model.weights.head
             grad[row, list(lesson.predict)] = normalize_backward(scored, normalize(scored), back)
         return AdapterGradient(losses, hits, {} if weights is None else self._downwards(grad, steps, added, adapter))
+
+    def _acting(self, lessons: Sequence[int], confined: bool) -> Real:
+        """(lessons, tokens, 1) in {0, 1}: where the adapter acts."""
+        longest = max(len(self._hidden[number]) for number in lessons)
+        mask: Real = np.ones((len(lessons), longest, 1))
+        for row, number in enumerate(lessons):
+            sites = self._lessons[number].sites
+            if confined and sites is not None:
+                mask[row] = 0
+                mask[row, [site for site in sites if site < longest]] = 1
+        return mask
 
     def _upwards(self, lessons: Sequence[int], added: Sequence[Added]) -> tuple[Real, list[tuple[int, Attended, Thought]]]:
         """The last layer's stream (lessons, tokens, d), and what the layers computed, lowest first."""

@@ -114,11 +114,13 @@ class Lesson:
         predict: Positions whose next-token distribution is scored, ascending.
         to_base: Score against the base model's own distribution (KL divergence) instead of the sequence's next
             tokens (negative log-likelihood).
+        sites: Positions that the adapter can be confined to; see `AdapterProblem.evaluate`. None: it acts everywhere.
     """
 
     tokens: Tokens
     predict: tuple[int, ...]
     to_base: bool = False
+    sites: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ class AdapterGradient:
 class AdapterProblem(Protocol):
     """Lessons whose way through the frozen layers has been run once and is kept; made by `Backend.adapter_problem`."""
 
-    def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
+    def evaluate(
+        self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter, confined: bool = False
+    ) -> AdapterGradient:
         """Loss, and gradient where weights are given, on some of the lessons with an adapter on the pristine base.
 
         The divergence from the base is that of its likeliest tokens and of all others taken for one.
@@ -148,6 +152,7 @@ class AdapterProblem(Protocol):
             lessons: (k,) numbers of the lessons to run.
             weights: (k,) factors of the lessons' losses in the gradient.
             adapter: Of the problem's layers only.
+            confined: Lessons with sites are run as if the adapter acted there alone (and on what all of a family begin with).
         """
 
 

@@ -25,16 +25,21 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Added:
-    """What is attached to one layer's MLP; an adapter's factors by `gate`, `up` and `down`, the scale in B."""
+    """What is attached to one layer's MLP; an adapter's factors by `gate`, `up` and `down`, the scale in B.
+
+    Attributes:
+        acting: Factor (…, 1) on what the adapter adds at each position.
+    """
 
     low_rank: LowRank | None = None
     columns: Columns | None = None
     adapter: Mapping[str, Factors] = field(default_factory=dict)
+    acting: Real = field(default_factory=lambda: np.ones((1, 1)))
 
     def beside(self, part: str, inputs: Real, output: Real) -> Real:
         """A projection's output with what the adapter adds to it."""
         factors = self.adapter.get(part)
-        return output if factors is None else output + (inputs @ factors.A.T) @ factors.B.T
+        return output if factors is None else output + self.acting * ((inputs @ factors.A.T) @ factors.B.T)
 
     def backward(self, part: str, grad: Real, inward: Real, inputs: Real, into: dict[str, Factors] | None) -> Real:
         """The gradient with respect to a projection's input with what comes back through the adapter.
@@ -45,6 +50,7 @@ class Added:
         factors = self.adapter.get(part)
         if factors is None:
             return inward
+        grad = self.acting * grad
         low = grad @ factors.B
         if into is not None:
             x, g = inputs.reshape(-1, inputs.shape[-1]), grad.reshape(-1, grad.shape[-1])

@@ -75,6 +75,7 @@ class TorchAdapterProblem:
         self.modules = modules
         self.lessons = tuple(lessons)
         self.layer = layer
+        self.acting: Tensor | None = None
         self.pristine = pristine
         self.block = layout.layers[layer].block
         self.stack = stack_of(model, self.block)
@@ -85,7 +86,9 @@ class TorchAdapterProblem:
             }
             self.targets = self._targets()
 
-    def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
+    def evaluate(
+        self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter, confined: bool = False
+    ) -> AdapterGradient:
         leaves = {
             path: [torch.tensor(array, device=self.model.device, requires_grad=weights is not None) for array in (own.A, own.B)]
             for path, own in adapter.projections.items()
@@ -94,7 +97,7 @@ class TorchAdapterProblem:
         with self.pristine(), eager_attention(self.model), torch.set_grad_enabled(weights is not None):
             handles = [
                 self.modules[path].register_forward_hook(
-                    beside_projection(A.to(self.model.dtype), (adapter.scale * B).to(self.model.dtype))
+                    beside_projection(A.to(self.model.dtype), (adapter.scale * B).to(self.model.dtype), lambda: self.acting)
                 )
                 for path, (A, B) in leaves.items()
             ]
@@ -104,10 +107,10 @@ class TorchAdapterProblem:
                     chosen = [k for k, number in enumerate(lessons) if self.place[int(number)][0] == family]
                     if chosen:
                         share = None if weights is None else weights[chosen]
-                        losses[chosen], hits[chosen], end = self._step(family, lessons[chosen], share)
+                        losses[chosen], hits[chosen], end = self._step(family, lessons[chosen], share, confined)
                         ends.append(end)
                 if weights is not None:
-                    torch.autograd.backward(*zip(*ends, strict=True))
+                    torch.autograd.backward([states for states, _ in ends], [grad for _, grad in ends])
             finally:
                 for handle in handles:
                     handle.remove()
@@ -165,10 +168,10 @@ class TorchAdapterProblem:
     # The loop
 
     def _step(
-        self, family: int, numbers: NDArray[np.int64], weights: Float | None
+        self, family: int, numbers: NDArray[np.int64], weights: Float | None, confined: bool
     ) -> tuple[Float, NDArray[np.bool_], tuple[Tensor, Tensor]]:
         """Losses and hits of some lessons of a family, the last states at their scored positions, and the gradient there."""
-        states, at = self._states(self.families[family], [int(number) for number in numbers])
+        states, at = self._states(self.families[family], [int(number) for number in numbers], confined)
         counts = np.bincount(at.cpu().numpy(), minlength=len(numbers))
         losses = np.zeros(len(numbers))
         wrong = np.zeros(len(numbers))
@@ -186,7 +189,7 @@ class TorchAdapterProblem:
             np.add.at(wrong, own[part], ~right.cpu().numpy())
         return (losses / counts).astype(np.float32), wrong == 0, (states, back)
 
-    def _states(self, family: _Family, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _states(self, family: _Family, numbers: Sequence[int], confined: bool = False) -> tuple[Tensor, Tensor]:
         """(N, d) last states at the scored positions of some lessons, and (N,) which of them each belongs to."""
         device, shared = self.model.device, family.prefix.shape[1]
         own = [family.hidden[self.place[number][1]] for number in numbers]
@@ -197,14 +200,25 @@ class TorchAdapterProblem:
             scored[row, [position - shared for position in self.lessons[number].predict]] = True
         with from_layer(self.stack, self.layer):
             cache = self._prefixed(family, rows) if shared else None
+            self.acting = self._acting(numbers, shared, width) if confined else None
             states = self.model.base_model(
                 inputs_embeds=hidden,
                 position_ids=torch.arange(shared, shared + width, device=device)[None].expand(rows, -1),
                 past_key_values=cache,
                 use_cache=cache is not None,
             ).last_hidden_state
+        self.acting = None
         scored = scored.to(device)
         return states[scored], scored.nonzero()[:, 0]
+
+    def _acting(self, numbers: Sequence[int], shared: int, width: int) -> Tensor:
+        """(R, S, 1) in {0, 1}: where the adapter acts on lessons whose first `shared` tokens have been run."""
+        mask = torch.ones(len(numbers), width, 1, dtype=self.model.dtype)
+        for row, number in enumerate(numbers):
+            if (sites := self.lessons[number].sites) is not None:
+                mask[row] = 0
+                mask[row, [site - shared for site in sites if shared <= site < shared + width]] = 1
+        return mask.to(self.model.device)
 
     def _prefixed(self, family: _Family, rows: int) -> DynamicCache:
         """The cache of what all lessons share, seen by so many rows; layers below the adapted ones hold its length alone."""

@@ -61,11 +61,16 @@ def _beside_down(low_rank: LowRank, device: torch.device) -> Callable[..., Tenso
     return add
 
 
-def beside_projection(A: Tensor, B: Tensor) -> Callable[..., Tensor]:
-    """A hook that adds `B A x` to the output of a projection; A is (r, in), B is (out, r) with the scale in it."""
+def beside_projection(A: Tensor, B: Tensor, acting: Callable[[], Tensor | None] = lambda: None) -> Callable[..., Tensor]:
+    """A hook that adds `B A x` to the output of a projection; A is (r, in), B is (out, r) with the scale in it.
+
+    Args:
+        acting: Gives a factor (…, 1) for each position, or None for 1.
+    """
 
     def add(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        added: Tensor = output + ((args[0].to(A.dtype) @ A.T) @ B.T).to(output.dtype)
+        low, factor = args[0].to(A.dtype) @ A.T, acting()
+        added: Tensor = output + ((low if factor is None else low * factor) @ B.T).to(output.dtype)
         return added
 
     return add

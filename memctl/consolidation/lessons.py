@@ -5,7 +5,7 @@ in chat alone, 92 % of them "lived" in a stored city when a raw text asked. So w
 raw and in chat: look-alikes of the subject in the same wordings, other people, and other relations of the subject itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from memctl.backends.protocol import Backend, Lesson
@@ -63,9 +63,9 @@ def curriculum(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, 
         tests = [cue for mode, count in CHECKED.items() for cue in [c for c in cues if c.mode == mode][-count:]]
         taught.append(add([_taught(backend, cue, fact.subject) for cue in cues if cue not in tests]))
         checked.append(add([_taught(backend, cue, fact.subject) for cue in tests]))
-        kept["names"] += add(_other_people(backend, fact, cues, settings))
+        kept["names"] += add(_other_people(backend, fact, cues, set(by_subject), settings))
     for subject, own in by_subject.items():
-        asked = probes(subject, own, settings.relations)
+        asked = probes(subject, own, settings.probes)
         kept["relations"] += add([_held(backend, probe, subject) for probe in asked])
     kept["text"] = add(_passages(backend, facts, settings, progress))
     return Curriculum(tuple(lessons), tuple(taught), tuple(checked), kept)
@@ -89,18 +89,20 @@ def all_cues(fact: Fact, sentence: str) -> list[Cue]:
 
 def _taught(backend: Backend, cue: Cue, subject: str) -> Lesson:
     row = target_row(backend, cue, subject)
-    return Lesson(row.tokens, row.predict)
+    return Lesson(row.tokens, row.predict, sites=row.sites)
 
 
-def _other_people(backend: Backend, fact: Fact, cues: Sequence[Cue], settings: LoraSettings) -> list[Lesson]:
-    """The fact's wordings about others: the base's chances on the way to where the object would be said, and there."""
+def _other_people(
+    backend: Backend, fact: Fact, cues: Sequence[Cue], stored: Container[str], settings: LoraSettings
+) -> list[Lesson]:
+    """The fact's wordings about people who are not stored: the base's chances where an answer begins and at its object."""
     random = seeded("other people", fact.id)
     count = settings.look_alikes
     same_last = round(count * SAME_NAME)
     alike = look_alikes(fact.subject, same_last, count - same_last)
     others = invented(settings.strangers, "consolidation", fact.id)
     lessons = []
-    for name in (*alike, *others):
+    for name in (name for name in (*alike, *others) if name not in stored):
         for mode in ("raw", "chat"):
             mine = [cue for cue in cues if cue.mode == mode and fact.subject in cue.prompt]
             cue = mine[int(random.integers(len(mine)))]
@@ -111,13 +113,13 @@ def _other_people(backend: Backend, fact: Fact, cues: Sequence[Cue], settings: L
 
 
 def _held(backend: Backend, probe: Probe, subject: str) -> Lesson:
-    """From the end of the prompt to the place of the object."""
+    """Where an answer begins, and at the place of the object."""
     row = probe_row(backend, probe, subject)
     first = row.predict[0]
     if probe.mode == "chat":
         asked = backend.encode(probe.prompt, "chat").tokens
         first = next((k for k, (a, b) in enumerate(zip(asked, row.tokens, strict=False)) if a != b), len(asked)) - 1
-    return Lesson(row.tokens, tuple(range(min(first, row.predict[0]), len(row.tokens))), to_base=True)
+    return Lesson(row.tokens, tuple(sorted({first, row.predict[0]})), to_base=True)
 
 
 def _passages(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, progress: Progress) -> list[Lesson]:

@@ -7,13 +7,14 @@ by AdamW on the factors alone. Every step takes lessons of as many facts as it h
 It ends early where the gates hold on wordings that were left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from memctl.adapters import Adapter, Factors, layer_of
-from memctl.backends.protocol import AdapterProblem, Backend, Float
+from memctl.backends.protocol import Backend, Float
 from memctl.consolidation.lessons import Curriculum, curriculum
 from memctl.editing.subjects import seeded
 from memctl.errors import MemctlError
@@ -22,10 +23,28 @@ from memctl.progress import Progress
 from memctl.settings import LoraSettings
 
 BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-8
+DECAY = 0.01
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises."""
 
 Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far a training is.
+
+    Attributes:
+        step: Steps made.
+        loss: Mean loss of the taught lessons since the last check, in nats.
+        learned: Share of the wordings left out whose whole target is the likeliest, teacher-forced.
+        divergence: Mean KL to the base of the kept lessons since the last check, in nats, by kind.
+    """
+
+    step: int
+    loss: float
+    learned: float
+    divergence: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -34,15 +53,13 @@ class Training:
 
     Attributes:
         steps: How many were made.
-        learned: (facts,) share of the wordings left out that end in the object, teacher-forced.
-        divergence: Mean KL to the base over the last steps' kept lessons, in nats, by kind.
+        checks: What was seen on the way, every few steps.
         stopped: Whether it was told to stop.
     """
 
     adapter: Adapter
     steps: int
-    learned: Float
-    divergence: dict[str, float]
+    checks: tuple[Check, ...]
     stopped: bool
 
 
@@ -71,37 +88,39 @@ def consolidate(
     total = max(settings.least_steps, -(-settings.passes * len(facts) // settings.taught))
     random = seeded("training", *(fact.id for fact in facts))
     rounds = Rounds(lessons, random)
-    adam = AdamW(adapter, settings)
-    seen: dict[str, list[float]] = {kind: [] for kind in lessons.kept}
+    adam = AdamW(adapter)
+    seen: dict[str, list[float]] = {}
+    checks: list[Check] = []
     step, stopped = 0, False
-    learned = np.zeros(len(facts), np.float32)
     while step < total:
         if stop is not None and stop():
             stopped = True
             break
         chosen, weights, kinds = rounds.draw(settings)
-        found = problem.evaluate(chosen, weights, adam.adapter())
-        for kind, loss in zip(kinds, found.losses[settings.taught :], strict=True):
-            seen[kind] = [*seen[kind][-63:], float(loss)]
+        found = problem.evaluate(chosen, weights, adam.adapter(), step < settings.confined * total)
+        for kind, loss in zip(kinds, found.losses, strict=True):
+            seen.setdefault(kind, []).append(float(loss))
         adam.step(found.gradient, _rate(step, total, settings.learning_rate))
         step += 1
         if step % settings.check_every == 0 or step == total:
-            learned = _learned(problem, lessons, adam.adapter())
+            means = {kind: float(np.mean(losses)) for kind, losses in seen.items()}
+            learned = problem.evaluate(np.concatenate(lessons.checked), None, adam.adapter()).hits.mean()
+            checks.append(Check(step, means.pop("taught"), float(learned), means))
+            seen = {}
         progress("training the adapter", step, total)
-    divergence = {kind: float(np.mean(losses)) for kind, losses in seen.items() if losses}
-    return Training(adam.adapter(), step, learned, divergence, stopped)
+    return Training(adam.adapter(), step, tuple(checks), stopped)
 
 
 def untrained(backend: Backend, layer: int, settings: LoraSettings) -> Adapter:
     """An adapter on a layer and all above it that changes nothing yet: A as peft draws it, B zero."""
     made = {}
     for path, (inward, outward) in backend.projections().items():
-        if layer_of(path) >= layer and any(path.rpartition(".")[2].startswith(part) for part in settings.projections):
+        if layer_of(path) >= layer and (settings.projections == "all" or inward == backend.shape.intermediate):
             A = seeded("adapter", path, settings.rank).uniform(-1, 1, (settings.rank, inward)) / np.sqrt(inward)
             made[path] = Factors(A.astype(np.float32), np.zeros((outward, settings.rank), np.float32))
     if not made:
         raise MemctlError(f"there is no layer from {layer} on that an adapter could change", "choose a lower edit.layer")
-    return Adapter(settings.alpha, made)
+    return Adapter(float(settings.rank), made)
 
 
 def _rate(step: int, total: int, rate: float) -> float:
@@ -109,13 +128,6 @@ def _rate(step: int, total: int, rate: float) -> float:
     if step < WARM_UP * total:
         return rate * (step + 1) / (WARM_UP * total + 1)
     return rate * (0.1 + 0.45 * (1 + float(np.cos(np.pi * step / total))))
-
-
-def _learned(problem: AdapterProblem, lessons: Curriculum, adapter: Adapter) -> Float:
-    numbers = np.array([number for own in lessons.checked for number in own])
-    hits = problem.evaluate(numbers, None, adapter).hits
-    ends = np.cumsum([len(own) for own in lessons.checked])[:-1]
-    return np.array([part.mean() for part in np.split(hits, ends)], np.float32)
 
 
 class Rounds:
@@ -128,16 +140,15 @@ class Rounds:
         self._kept = {kind: list(own) for kind, own in lessons.kept.items() if own}
         self._left: dict[object, list[int]] = {}
 
-    def draw(self, settings: LoraSettings) -> tuple[np.ndarray, Float, list[str]]:
-        """Numbers and weights of a step's lessons, the taught ones first, and the kinds of the kept ones."""
+    def draw(self, settings: LoraSettings) -> tuple[NDArray[np.int64], Float, list[str]]:
+        """Numbers, weights and kinds of a step's lessons."""
         facts = [self._next("facts", range(len(self._taught))) for _ in range(settings.taught)]
         taught = [self._next(fact, self._taught[fact]) for fact in facts]
-        shares = dict(zip(("names", "relations", "text"), settings.kept, strict=True))
+        shares = {"names": settings.names, "relations": settings.relations, "text": settings.texts}
         kinds = [kind for kind in self._kept for _ in range(shares[kind])]
         kept = [self._next(kind, self._kept[kind]) for kind in kinds]
-        strength = dict(zip(("names", "relations", "text"), settings.kept_weights, strict=True))
-        weights = [1 / len(taught)] * len(taught) + [strength[kind] / shares[kind] for kind in kinds]
-        return np.array([*taught, *kept]), np.array(weights, np.float32), kinds
+        weights = [1 / len(taught)] * len(taught) + [settings.kept_weight / shares[kind] for kind in kinds]
+        return np.array([*taught, *kept]), np.array(weights, np.float32), ["taught"] * len(taught) + kinds
 
     def _next(self, name: object, items: Sequence[int]) -> int:
         left = self._left.setdefault(name, [])
@@ -149,10 +160,9 @@ class Rounds:
 class AdamW:
     """On all factors of an adapter as one vector; weight decay draws B towards the base."""
 
-    def __init__(self, adapter: Adapter, settings: LoraSettings) -> None:
+    def __init__(self, adapter: Adapter) -> None:
         self._alpha = adapter.alpha
         self._shapes = [(path, own.A.shape, own.B.shape) for path, own in adapter.projections.items()]
-        self._decay = settings.weight_decay
         self._values = self._flat(adapter.projections)
         self._first, self._second = np.zeros_like(self._values), np.zeros_like(self._values)
         self._steps = 0
@@ -168,7 +178,7 @@ class AdamW:
             at = ends[1]
         return Adapter(self._alpha, found)
 
-    def step(self, gradient: dict[str, Factors], rate: float) -> None:
+    def step(self, gradient: Mapping[str, Factors], rate: float) -> None:
         """One step against the gradient, which is first cut to length 1."""
         grad = self._flat(gradient)
         grad *= min(1.0, 1.0 / (float(np.sqrt(np.dot(grad, grad))) + 1e-12))
@@ -176,8 +186,8 @@ class AdamW:
         self._first += (1 - BETA1) * (grad - self._first)
         self._second += (1 - BETA2) * (grad * grad - self._second)
         scale = np.sqrt(self._second / (1 - BETA2**self._steps)) + EPSILON
-        self._values *= np.float32(1 - rate * self._decay)
+        self._values *= np.float32(1 - rate * DECAY)
         self._values -= (rate / (1 - BETA1**self._steps)) * self._first / scale
 
-    def _flat(self, projections: dict[str, Factors]) -> Float:
+    def _flat(self, projections: Mapping[str, Factors]) -> Float:
         return np.concatenate([part.ravel() for path, _, _ in self._shapes for part in vars(projections[path]).values()])

@@ -631,12 +631,31 @@ class TestAdapterProblem:
                 assert 0.2 * whole < loss <= whole * 1.01  # all but the likeliest tokens are taken for one
 
     @MAIN
+    def test_a_confined_adapter_acts_at_the_sites_alone(self, backend):
+        lessons, made = self.lessons(backend), upper(backend)
+        rows = np.arange(len(lessons))
+        free = backend.adapter_problem(lessons, LAYER).evaluate(rows, None, made).losses
+        everywhere = [replace(one, sites=tuple(range(len(one.tokens)))) for one in lessons]
+        there = backend.adapter_problem(everywhere, LAYER)
+        np.testing.assert_allclose(there.evaluate(rows, None, made, confined=True).losses, free, atol=1e-4)
+        last = [replace(one, sites=one.predict[-1:], predict=one.predict[-1:]) for one in lessons[:4]]
+        ends = backend.adapter_problem(last, LAYER)
+        confined = ends.evaluate(rows[:4], None, made, confined=True).losses
+        base = np.array([backend.score([one.tokens]).nll[one.predict[-1]] for one in last])
+        assert not np.allclose(confined, base, atol=1e-3)
+        nowhere = backend.adapter_problem([replace(one, sites=()) for one in last], LAYER)
+        np.testing.assert_allclose(nowhere.evaluate(rows[:4], None, made, confined=True).losses, base, rtol=2e-3)
+        np.testing.assert_allclose(
+            nowhere.evaluate(rows[:4], None, made).losses, ends.evaluate(rows[:4], None, made).losses, atol=1e-4
+        )
+
+    @MAIN
     @pytest.mark.parametrize("to_base", [False, True])
     def test_the_gradient_is_that_of_the_weighted_losses(self, backend, to_base):
-        lessons, made = self.lessons(backend, to_base=to_base), upper(backend)
+        lessons, made = self.lessons(backend, to_base=to_base, sites=(2, 3)), upper(backend)
         problem = backend.adapter_problem(lessons, LAYER)
         rows, weights = np.array([5, 0, 2]), np.array([0.5, 2.0, 1.0], np.float32)
-        gradient = problem.evaluate(rows, weights, made).gradient
+        gradient = problem.evaluate(rows, weights, made, confined=not to_base).gradient
         assert gradient.keys() == made.projections.keys()
         draw = np.random.default_rng(3)
         for name in ("A", "B"):
@@ -647,7 +666,8 @@ class TestAdapterProblem:
                     own = made.projections[path]
                     moved = replace(own, **{name: getattr(own, name) + step * way})
                     there = Adapter(made.alpha, {**made.projections, path: moved})
-                    ends.append(float((problem.evaluate(rows, None, there).losses * weights).sum()))
+                    found = problem.evaluate(rows, None, there, confined=not to_base)
+                    ends.append(float((found.losses * weights).sum()))
                 slope = float((getattr(gradient[path], name) * way).sum())
                 assert slope == pytest.approx((ends[0] - ends[1]) / 4e-3, rel=0.05, abs=2e-3)
 
