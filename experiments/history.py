@@ -21,7 +21,10 @@ from memctl.settings import load_settings
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
-from memctl.wake.memory import Told, forget, inject, verify_deep
+from memctl.wake.forget import forget
+from memctl.wake.inject import inject
+from memctl.wake.outcomes import Told
+from memctl.wake.verify_deep import verify_deep
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--facts", type=int, default=12)

@@ -17,6 +17,9 @@ MAX_RELATION = 200
 MAX_OBJECT = 400
 MAX_PROMPT = 2000
 
+RECALLS = 20
+"""Measurements that are kept of a fact."""
+
 Mode = Literal["raw", "chat"]
 State = Literal["active", "superseded", "forgotten"]
 
@@ -161,9 +164,11 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         stage: 0 (edit only) to 3 (carried by the adapter alone).
-        scale: Factor on the fact's edit, 1.0 to 0.0.
+        scale: Factor on its edit at which the fact has been answered, 1.0 to 0.0.
+        effort: How often its subject was searched anew because it was degraded, each time with twice the steps.
+        waits: SHA-256 of the adapter under which it failed a gate: it is asked for again under another one only.
         superseded_by: Id of the newer fact about the same subject and relation.
-        recalls: Measurements, oldest first.
+        recalls: The newest measurements, oldest first.
     """
 
     id: str
@@ -172,8 +177,16 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     state: State = "active"
     stage: int = 0
     scale: float = 1.0
+    effort: int = 0
+    waits: str = ""
     superseded_by: str = ""
     recalls: tuple[RecallRecord, ...] = ()
+
+
+def with_recall(entry: LedgerEntry, time: str, raw: float, chat: float) -> LedgerEntry:
+    """The entry with one more measurement; of many, the newest are kept."""
+    recalls = (*entry.recalls, RecallRecord(time, Recall(raw, chat)))[-RECALLS:]
+    return msgspec.structs.replace(entry, recalls=recalls)
 
 
 class Cue(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -54,6 +55,42 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.55
     sharpness: Annotated[float, Meta(gt=0)] = 150.0
     look_alikes: tuple[int, int] = (40, 24)
+
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class SleepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How facts go over from their edits into the adapter, and what a sleep may cost.
+
+    Attributes:
+        schedule: Scales of an edit at the stages 0 to 3, falling from 1.0 to 0.0.
+        threshold: Recall, mean of raw and chat, under which a fact is degraded.
+        efforts: How often a degraded subject is searched anew, each time with twice the steps.
+        capacity: Live edits that a base holds without loss; above it, facts that no effort mends are given up.
+        drift_budget: Largest relative change of the held-out perplexity that a memory may have after a sleep.
+        general_kept: Least share of the general questions that are still answered.
+        identity_kept: Least share of the questions about the model itself.
+        recall_loss: Most that the mean recall of all facts, raw or in chat, may fall.
+        interval_days: Time after which the waiting of facts counts in full.
+        nap: Facts, the newest, that a nap asks for.
+    """
+
+    schedule: tuple[float, float, float, float] = (1.0, 0.5, 0.1, 0.0)
+    threshold: Share = 0.75
+    efforts: Annotated[int, Meta(ge=0)] = 2
+    capacity: Annotated[int, Meta(ge=1)] = 200
+    drift_budget: Annotated[float, Meta(ge=0)] = 0.01
+    general_kept: Share = 0.98
+    identity_kept: Share = 0.93
+    recall_loss: Share = 0.02
+    interval_days: Annotated[float, Meta(gt=0)] = 7.0
+    nap: Annotated[int, Meta(ge=1)] = 20
+
+    def __post_init__(self) -> None:
+        falling = all(higher > lower for higher, lower in pairwise(self.schedule))
+        if not (falling and self.schedule[0] == 1.0 and self.schedule[-1] == 0.0):
+            raise ValueError("sleep.schedule must fall from 1.0 to 0.0")
 
 
 class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +145,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drift_budget: Largest relative change of the held-out perplexity that an edit may cause.
         edit: How a wake edit is made.
         lora: How sleep trains an adapter.
+        sleep: How a sleep goes.
     """
 
     store: str
@@ -118,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drift_budget: Annotated[float, Meta(ge=0)] = 0.005
     edit: EditSettings = EditSettings()
     lora: LoraSettings = LoraSettings()
+    sleep: SleepSettings = SleepSettings()
 
 
 @dataclass(frozen=True)
@@ -142,16 +181,12 @@ def settings_hash(settings: EditSettings | LoraSettings) -> str:
     return hashlib.sha256(msgspec.json.encode(settings, order="sorted")).hexdigest()[:16]
 
 
-_TABLES: dict[str, type[msgspec.Struct]] = {"edit": EditSettings, "lora": LoraSettings}
-"""The tables of a settings file."""
-
-
 def keys() -> dict[str, Any]:
     """Every dotted key and the type of its value, in the order of declaration."""
     found = {}
     for field in msgspec.structs.fields(Settings):
-        if field.name in _TABLES:
-            found.update({f"{field.name}.{part.name}": part.type for part in msgspec.structs.fields(_TABLES[field.name])})
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found.update({f"{field.name}.{part.name}": part.type for part in msgspec.structs.fields(field.type)})
         else:
             found[field.name] = field.type
     return found
@@ -177,7 +212,8 @@ def load_settings(flags: Mapping[str, Any]) -> Effective:
         flags: Dotted keys and values from the command line; None means not given.
 
     Raises:
-        UsageError: A key is unknown or a value has the wrong type; names the place, the key and the type.
+        UsageError: A key is unknown or a value has the wrong type; names the place, the key and the type. Or values of one
+            table do not go together.
         DamagedStore: The store's `memctl.toml` is no TOML.
     """
     store = store_path(flags)
@@ -187,7 +223,10 @@ def load_settings(flags: Mapping[str, Any]) -> Effective:
         above = [*asked, _Layer({"model": NUMPY}, lambda key: "the numpy engine"), *above]
     model = _merge([*above, _defaults()], ["model"])[0]["model"]
     values, sources = _merge([*above, _shipped_file(model), _defaults()], list(keys()))
-    return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)
+    try:
+        return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)
+    except msgspec.ValidationError as error:
+        raise UsageError(str(error), "`memctl config` shows every value and where it comes from") from error
 
 
 def checked(key: str, value: Any, where: str, *, typed: bool = False) -> Any:
@@ -236,7 +275,8 @@ def _describe(expected: Any) -> str:
         said = " and ".join(f"{name} {bound}" for name, bound in bounds.items() if bound is not None)
         return f"{_describe(kind)} of {said}"
     if get_origin(expected) is tuple:
-        return f"{len(get_args(expected))} whole numbers"
+        kinds = get_args(expected)
+        return f"{len(kinds)} {'whole ' if kinds[0] is int else ''}numbers"
     if get_origin(expected) is Literal:
         return "one of " + ", ".join(get_args(expected))
     return _TYPES[expected]
@@ -304,8 +344,8 @@ def _file(path: Path, values: dict[str, Any]) -> _Layer:
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {table: {} for table in _TABLES}
+    nested: dict[str, Any] = {}
     for key, value in values.items():
-        table, dot, name = key.rpartition(".")
-        (found[table] if dot else found)[name] = value
-    return found
+        table, _, name = key.rpartition(".")
+        (nested.setdefault(table, {}) if table else nested)[name] = value
+    return nested

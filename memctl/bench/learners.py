@@ -21,7 +21,9 @@ from memctl.progress import Progress, silent
 from memctl.settings import Settings
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
-from memctl.wake import memory
+from memctl.wake.inject import inject
+from memctl.wake.live import composition
+from memctl.wake.outcomes import Told
 
 Method = Literal["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt", "retrieval"]
 
@@ -151,10 +153,8 @@ class Stored:
     def tell(self, fact: Fact) -> bool:
         if fact.id in self._known:
             return False
-        told = [memory.Told(fact, Provenance(source="bench"))]
-        report = memory.inject(
-            self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent
-        )
+        told = [Told(fact, Provenance(source="bench"))]
+        report = inject(self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent)
         self.refused += report.snapshot is None
         self._known.add(fact.id)
         if len(self._known) % KEPT_HISTORY == 0:
@@ -164,7 +164,7 @@ class Stored:
 
     @property
     def composition(self) -> Composition:
-        return memory.composition(self.store)
+        return composition(self.store)
 
     def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
         return list(prompts)

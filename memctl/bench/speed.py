@@ -28,7 +28,8 @@ from memctl.facts import Fact, Provenance
 from memctl.progress import silent
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
-from memctl.wake import memory
+from memctl.wake.inject import inject
+from memctl.wake.outcomes import Told
 
 PROMPT_TOKENS = 32
 
@@ -151,8 +152,8 @@ def _cost(bench: Bench, store: Store, batches: Sequence[Sequence[Fact]]) -> dict
 
 
 def _tell(bench: Bench, store: Store, facts: Sequence[Fact]) -> float:
-    told = [memory.Told(fact, Provenance(source="bench")) for fact in facts]
-    report = memory.inject(store, bench.backend, bench.settings, told, wait=0, force=True, dry_run=False, progress=silent)
+    told = [Told(fact, Provenance(source="bench")) for fact in facts]
+    report = inject(store, bench.backend, bench.settings, told, wait=0, force=True, dry_run=False, progress=silent)
     return report.seconds
 
 

@@ -34,7 +34,7 @@ def ask(
 ) -> int:
     """Answers a prompt, or each line of a stream of prompts, from memory."""
     from memctl.wake.answer import BATCH, answer, make_prompt
-    from memctl.wake.memory import composed, learned, live
+    from memctl.wake.live import composed, learned, live
     from memctl.wake.why import why
 
     mode = "raw" if raw else "chat"

@@ -24,7 +24,7 @@ def audit(
     ledger = run.store.ledger()
     entries = tuple(ledger.by_prefix(id) for id in ids) if ids else ledger.active()
     from memctl.evaluation.audit import audit as measure
-    from memctl.wake.memory import composition
+    from memctl.wake.live import composition
 
     report = measure(run.backend, composition(run.store), entries, run.out.progress)
     rows = [(entry, msgspec.to_builtins(recall)) for entry, recall in report.facts]

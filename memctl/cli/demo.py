@@ -35,7 +35,10 @@ def demo(run: Run) -> int:
     from memctl.evaluation.recall import states
     from memctl.store.records import BaseRef
     from memctl.store.store import Store
-    from memctl.wake import memory
+    from memctl.wake.inject import inject
+    from memctl.wake.live import composition
+    from memctl.wake.outcomes import Told
+    from memctl.wake.verify_deep import verify_deep
 
     out, settings = run.out, run.effective.settings
     backend = open_backend(settings, None, out.progress)
@@ -49,8 +52,8 @@ def demo(run: Run) -> int:
         before = _interview(run, backend, Composition())
 
         _heading(run, f"2. Writing {len(FACTS)} facts into the weights")
-        told = [memory.Told(fact, Provenance(source="demo")) for fact in FACTS]
-        report = memory.inject(store, backend, settings, told, wait=0.0, force=False, dry_run=False, progress=out.progress)
+        told = [Told(fact, Provenance(source="demo")) for fact in FACTS]
+        report = inject(store, backend, settings, told, wait=0.0, force=False, dry_run=False, progress=out.progress)
         for outcome in report.outcomes:
             out.text(f"  {outcome.status}: {outcome.fact}", "green" if outcome.status == "written" else "red")
         out.text(
@@ -58,13 +61,13 @@ def demo(run: Run) -> int:
         )
 
         _heading(run, "3. What it says now")
-        after = _interview(run, backend, memory.composition(store))
+        after = _interview(run, backend, composition(store))
         untouched = before[-1] == after[-1]
         out.text(
             f"  the answer about somebody who was never mentioned: {'unchanged' if untouched else 'CHANGED'}",
             "green" if untouched else "red",
         )
-        found = audit(backend, memory.composition(store), store.ledger().active(), out.progress)
+        found = audit(backend, composition(store), store.ledger().active(), out.progress)
         new = fmean([recall.chat_new for _, recall in found.facts] or [0.0])
         out.text(f"  audit: {new:.0%} of chat questions in wordings that were never trained on are answered with the fact")
 
@@ -72,12 +75,12 @@ def demo(run: Run) -> int:
         with store.writer(command="rollback") as writer:
             writer.rollback(empty.id)
         last = store.head()
-        gone = last.composition == empty.composition and not memory.verify_deep(store, backend)
+        gone = last.composition == empty.composition and not verify_deep(store, backend)
         out.text(f"  composition before  {empty.composition[:SHORT]}")
         out.text(f"  composition after   {last.composition[:SHORT]}")
         out.text(f"  the base's tensors  {'unchanged to the bit' if gone else 'CHANGED'}", "green" if gone else "red")
         _heading(run, "5. What it says after that")
-        again = _interview(run, backend, memory.composition(store))
+        again = _interview(run, backend, composition(store))
     learned = sum(states(after[2 * k], fact) for k, fact in enumerate(FACTS))
     exact = gone and again == before
     held = exact and learned >= len(FACTS) - 1

@@ -16,9 +16,9 @@ def forget(
     dry_run: DryRun = False,
 ) -> None:
     """Removes facts from every tier, and says which older snapshots still hold them."""
-    from memctl.wake import memory
+    from memctl.wake.forget import forget as take_out
 
-    report = memory.forget(
+    report = take_out(
         run.store,
         run.backend,
         run.effective.settings,

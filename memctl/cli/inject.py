@@ -15,7 +15,8 @@ from memctl.facts import Fact, Provenance, make_fact
 
 if TYPE_CHECKING:
     from memctl.editing.preflight import Preflight
-    from memctl.wake.memory import InjectReport, Outcome
+    from memctl.wake.inject import InjectReport
+    from memctl.wake.outcomes import Outcome
 
 STYLES = {"written": "green", "superseded": "green", "present": "dim", "rejected": "red"}
 ENDINGS = (".ndjson", ".jsonl", ".json")
@@ -47,13 +48,14 @@ def inject(
         run.out.error(line.error, line=line.line)
     if not found or (bad and strict):
         return _sum_up(run, None, len(bad), dry_run)
-    from memctl.wake import memory
+    from memctl.wake.inject import inject as write
+    from memctl.wake.outcomes import Told
 
-    report = memory.inject(
+    report = write(
         store,
         run.backend,
         run.effective.settings,
-        [memory.Told(*one) for one in found],
+        [Told(*one) for one in found],
         wait=lock_wait,
         force=force,
         dry_run=dry_run,

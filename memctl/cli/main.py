@@ -19,6 +19,7 @@ from memctl.cli import (
     config,
     demo,
     diff,
+    dissolve,
     facts,
     forget,
     gc,
@@ -26,8 +27,10 @@ from memctl.cli import (
     inject,
     log,
     model,
+    nap,
     rollback,
     show,
+    sleep,
     status,
     tag,
     verify,
@@ -39,7 +42,7 @@ from memctl.errors import MemctlError, UsageError
 SIGINT, SIGTERM = 130, 143
 
 COMMANDS: dict[str, tuple[shared.Command, ...]] = {
-    "Every day": (inject.inject, audit.audit, bench.bench),
+    "Every day": (inject.inject, audit.audit, sleep.sleep, nap.nap, dissolve.dissolve, bench.bench),
     "Memory": (demo.demo, init.init, ask.ask, facts.facts, forget.forget, status.status),
     "History": (log.log, show.show, diff.diff, rollback.rollback, tag.tag, verify.verify, gc.gc),
 }

@@ -23,7 +23,7 @@ def show(
     try:
         entry = run.store.ledger(head).by_prefix(id)
     except UsageError as no_fact:
-        kind, record = "snapshot", _snapshot(_resolved(run, id, no_fact))
+        kind, record = "snapshot", _snapshot(run.store, _resolved(run, id, no_fact))
     else:
         kind, record = "fact", _fact(run.store, head, entry)
     lines = [f"{name:<14} {line}" for name, value in record.items() for line in _lines(value)]
@@ -48,7 +48,7 @@ def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
 
 def _memory(store: Store, head: Snapshot, ref: DeltaRef) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from memctl.editing.inspection import inspect
-    from memctl.wake.memory import live
+    from memctl.wake.live import live
 
     memories = {other.subject: delta for other, delta in live(store, head)}
     found = inspect(ref.subject, memories, head.base)
@@ -83,7 +83,8 @@ def _resolved(run: Run, id: str, no_fact: UsageError) -> Snapshot:
         raise UsageError(f"{id!r} is neither a fact nor a snapshot", "`memctl facts`, `memctl log`") from no_snapshot
 
 
-def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
+def _snapshot(store: Store, snapshot: Snapshot) -> dict[str, Any]:
+    slept = {"sleep": json.loads(store.read_object(snapshot.report))} if snapshot.report else {}
     return {
         **snapshot_record(snapshot),
         "base": snapshot.base,
@@ -91,6 +92,7 @@ def _snapshot(snapshot: Snapshot) -> dict[str, Any]:
         "deltas": msgspec.to_builtins(snapshot.deltas),
         "adapter": msgspec.to_builtins(snapshot.adapter),
         "weights": snapshot.weights,
+        **slept,
     }
 
 

@@ -2,9 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from memctl.cli.app import Run
 from memctl.cli.facts import STATES
 from memctl.cli.views import SHORT
+from memctl.sleep.pressure import Advice, pressure
+
+ADVICE: dict[Advice, str] = {"": "", "nap": "  (memctl nap)", "sleep": "  (memctl sleep)"}
 
 
 def status(run: Run) -> None:
@@ -16,6 +21,8 @@ def status(run: Run) -> None:
         f"stage{stage}": sum(entry.state == "active" and entry.stage == stage for entry in entries) for stage in range(4)
     }
     base = run.store.base
+    last = run.store.workroom.last_sleep()
+    felt = pressure(head, run.store.ledger(head), last.at if last else "", run.effective.settings.sleep)
     record: dict[str, Any] = {
         "store": str(run.store.path),
         "base": {"name": base.name, "fingerprint": base.fingerprint},
@@ -24,6 +31,8 @@ def status(run: Run) -> None:
         "time": head.time,
         "facts": counts,
         "metrics": head.metrics,
+        "pressure": {"value": felt.value, "parts": {part.name: part.value for part in felt.parts}},
+        "last_sleep": msgspec.to_builtins(last),
     }
     lines = [
         f"store        {run.store.path}",
@@ -32,5 +41,8 @@ def status(run: Run) -> None:
         f"composition  {head.composition[:SHORT]}",
         "facts        " + ", ".join(f"{counts[state]} {state}" for state in STATES),
         *(f"{name:<12} {value:.4g}" for name, value in head.metrics.items()),
+        f"pressure     {felt.value:.2f}{ADVICE[felt.advice]}",
+        *(f"  {part.name:<10} {part.value:.2f}  {part.said}" for part in felt.parts),
+        f"last sleep   {last.at}: {last.result}, exit {last.exit_code}" if last else "last sleep   none yet",
     ]
     run.out.summary(record, "\n".join(lines))

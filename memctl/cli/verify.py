@@ -25,7 +25,7 @@ def verify(
     report = check(run.store_path, repair=repair)
     findings = list(report.findings)
     if deep and not findings:
-        from memctl.wake.memory import verify_deep
+        from memctl.wake.verify_deep import verify_deep
 
         findings += verify_deep(run.store, run.backend)
     for path in report.repaired:

@@ -1,1 +1,1 @@
-"""Consolidation: a LoRA adapter that carries facts alone."""
+"""Consolidation: a LoRA adapter that carries facts alone, and the stages by which they go over to it."""

@@ -100,6 +100,29 @@ def refresh_plain(traces: Sequence[Trace], deltas: Sequence[Delta], refreshed: C
     return _measured(traces, after, refreshed, before, _outputs(after, K))
 
 
+def changed_outputs(traces: Sequence[Trace], before: Sequence[Delta], after: Sequence[Delta], act: str) -> dict[str, float]:
+    """By subject, the largest change of what all edits add at one of its keys, relative to what they added.
+
+    Args:
+        traces: The memories whose keys are looked at; `before` and `after` are all deltas, of the same or of other memories.
+    """
+    K = _keys(traces)
+    old, new = _added(before, K, act), _added(after, K, act)
+    key_of, _ = _values(traces)
+    change = _lengths(new - old) / _lengths(old)
+    return {trace.subject: float(change[key_of == k].max()) for k, trace in enumerate(traces)}
+
+
+def _added(deltas: Sequence[Delta], K: NDArray[np.float32], act: str) -> Double:
+    """(d, keys) what all edits add at keys; edits of one kind."""
+    if not isinstance(deltas[0].edits[0].change, Columns):
+        return _outputs(deltas, K.astype(np.float64))
+    parts = [_columns(delta) for delta in deltas]
+    gate, up = (np.concatenate([getattr(part, name) for part in parts]) for name in ("gate", "up"))
+    down = np.concatenate([part.down for part in parts], axis=1).astype(np.float64)
+    return np.asarray(down @ activation(act, gate, up, K.T).T.astype(np.float64))
+
+
 def free_directions(held: Double, keys: Double, metric: Double | None = None) -> Double:
     """(w, r) Z of the change `T Zᵀ` that moves the outputs at keys (w, r) by T (d, r), and none at held keys (w, h).
 

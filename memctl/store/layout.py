@@ -71,6 +71,10 @@ class Layout:
         return self.root / "objects"
 
     @property
+    def sleep(self) -> Path:
+        return self.root / "sleep"
+
+    @property
     def journal(self) -> Path:
         return self.root / "journal"
 

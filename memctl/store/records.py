@@ -97,6 +97,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         composition: `composition_hash` of base, deltas and adapter.
         weights: Tensor name to SHA-256 of the composed tensor; empty for the empty store.
         metrics: What was measured at commit, by name.
+        report: SHA-256 of the report of the sleep that made it; empty for other commands.
     """
 
     format: int
@@ -112,12 +113,14 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     composition: Sha256
     weights: dict[str, Sha256]
     metrics: dict[str, float]
+    report: ParentId
 
     @property
     def objects(self) -> frozenset[str]:
         """SHA-256 of every object it needs."""
         adapter = () if self.adapter is None else (self.adapter.object,)
-        return frozenset({self.ledger, *(delta.object for delta in self.deltas), *adapter})
+        report = (self.report,) if self.report else ()
+        return frozenset({self.ledger, *(delta.object for delta in self.deltas), *adapter, *report})
 
     @property
     def carried(self) -> frozenset[str]:
@@ -199,6 +202,7 @@ def make_snapshot(
     adapter: AdapterRef | None,
     weights: Mapping[str, str],
     metrics: Mapping[str, float],
+    report: str = "",
 ) -> Snapshot:
     """The snapshot of these fields, with the format, composition and id that follow from them.
 
@@ -221,6 +225,7 @@ def make_snapshot(
         composition=composition_hash(base, ordered, adapter),
         weights=dict(weights),
         metrics={name: float(value) for name, value in metrics.items()},
+        report=report,
     )
     try:
         checked = msgspec.convert(msgspec.to_builtins(draft), Snapshot)

@@ -18,6 +18,7 @@ from memctl.store.journal import Journal
 from memctl.store.layout import Layout, sealed, sealed_pairs
 from memctl.store.lock import hold, now
 from memctl.store.records import BaseRef, Ledger, Snapshot, make_snapshot
+from memctl.store.workroom import Workroom
 from memctl.store.writer import Writer, publish, writer
 
 __all__ = ["Diff", "Store", "Writer", "diff"]
@@ -31,6 +32,7 @@ class Store:
         base: The base model it belongs to.
         config: The parsed `memctl.toml`.
         journal: Records that wait to be worked on.
+        workroom: What an unfinished sleep has done, and how the last one ended.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -40,6 +42,7 @@ class Store:
         self.path = layout.root
         self.layout = layout
         self.journal = Journal(layout)
+        self.workroom = Workroom(layout)
 
     @classmethod
     def open(cls, path: Path | str) -> "Store":

@@ -86,10 +86,14 @@ class Writer:
         weights: dict[str, str],
         metrics: dict[str, float],
         message: str,
+        report: str = "",
     ) -> Snapshot:
         """Makes this state the current one, whole or not at all; returns its snapshot.
 
         Returns HEAD unchanged where it has the same ledger, deltas and adapter.
+
+        Args:
+            report: SHA-256 of the object that tells how it came about.
 
         Raises:
             MemctlError: Ledger and composition contradict each other, or an object of theirs is not in the store.
@@ -100,13 +104,14 @@ class Writer:
         ordered = canonical_order(deltas)
         if found := contradictions(ledger, ordered, adapter):
             raise MemctlError(f"this commit contradicts itself: {'; '.join(found[:3])}", "nothing was changed")
-        for object in (*(delta.object for delta in ordered), *([adapter.object] if adapter else [])):
+        beside = ([adapter.object] if adapter else []) + ([report] if report else [])
+        for object in (*(delta.object for delta in ordered), *beside):
             self._layout.find_object(object)
         data = encode(ledger)
         if (head.ledger, head.deltas, head.adapter) == (sha256(data), ordered, adapter):
             return head
         sha = self.put(data, ".json")
-        return self._advance(head, sha, ordered, adapter, weights, metrics, message)
+        return self._advance(head, sha, ordered, adapter, weights, metrics, message, report)
 
     def rollback(self, revision: str, message: str = "") -> Snapshot:
         """Makes a new snapshot with the ledger, composition, weights and metrics of an older one, and returns it.
@@ -188,6 +193,7 @@ class Writer:
         weights: dict[str, str],
         metrics: dict[str, float],
         message: str,
+        report: str = "",
     ) -> Snapshot:
         snapshot = make_snapshot(
             parent=parent.id,
@@ -200,6 +206,7 @@ class Writer:
             adapter=adapter,
             weights=weights,
             metrics=metrics,
+            report=report,
         )
         atomic.replace(self._layout.snapshot(snapshot.id), encode(snapshot), atomic.READ_ONLY)
         try:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from cli_examples import Cli, Ran
 
-from memctl.bench import capacity
-from memctl.wake import memory
+from memctl.bench import capacity, learners
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -107,8 +106,8 @@ def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: p
     assert not report()["complete"]
     first = report()["cells"][0]
 
-    inject = memory.inject
-    monkeypatch.setattr(memory, "inject", lambda *given, **options: told.append(given) or inject(*given, **options))
+    inject = learners.inject
+    monkeypatch.setattr(learners, "inject", lambda *given, **options: told.append(given) or inject(*given, **options))
     again = run(cli, "capacity", "--resume")
     assert [cell["size"] for cell in again.of("result")] == [2]
     assert report()["cells"][0] == first

@@ -17,7 +17,8 @@ from memctl.facts import make_fact
 from memctl.progress import silent
 from memctl.settings import Settings
 from memctl.store.store import Store
-from memctl.wake.memory import composition, inject
+from memctl.wake.inject import inject
+from memctl.wake.live import composition
 
 
 def mean(found: list[FactRecall], measure: str) -> float:

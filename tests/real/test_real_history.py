@@ -10,7 +10,8 @@ from memctl.progress import silent
 from memctl.settings import Settings
 from memctl.store.store import Store
 from memctl.store.verify import verify
-from memctl.wake.memory import forget, verify_deep
+from memctl.wake.forget import forget
+from memctl.wake.verify_deep import verify_deep
 
 
 def test_order_and_batch_do_not_matter_and_forgetting_is_exact(

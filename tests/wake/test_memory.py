@@ -27,8 +27,13 @@ from memctl.settings import EditSettings, Settings
 from memctl.store.records import AdapterRef, BaseRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
-from memctl.wake import memory
-from memctl.wake.memory import InjectReport, Told, forget, inject, verify_deep
+from memctl.wake import draft
+from memctl.wake import inject as writing
+from memctl.wake.forget import forget
+from memctl.wake.inject import InjectReport, inject
+from memctl.wake.live import composed, composition, live
+from memctl.wake.outcomes import Told
+from memctl.wake.verify_deep import verify_deep
 
 QUICK = Settings(
     store="unused", backend="numpy", drift_budget=1e9, edit=EditSettings(steps=3, look_alikes=(3, 2), wordings=1, probes=1)
@@ -156,7 +161,7 @@ def _unforced(store: Store, engine: NumpyBackend, settings: Settings) -> None:
     """Writes without --force something that can be read back, whatever the engine makes of it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preflight, "UNLEARNED", 1e9)
-        patch.setattr(memory, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
+        patch.setattr(writing, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
         write(store, engine, FACTS[0], settings=settings, force=False)
 
 
@@ -199,8 +204,8 @@ def test_a_refusal_takes_the_new_facts_of_that_subject_and_no_others(
         found = find_traces(backend, subjects, edit, progress, known)
         return [replace(one, loss=9.0 if one.trace.subject == "Ana Lund" else 0.0) for one in found]
 
-    monkeypatch.setattr(memory, "find_traces", find)
-    monkeypatch.setattr(memory, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
+    monkeypatch.setattr(draft, "find_traces", find)
+    monkeypatch.setattr(writing, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
     store = new_store(tmp_path, engine)
     report = write(store, engine, FACTS[0], FACTS[2], FACTS[3], force=False)
     assert [outcome.status for outcome in report.outcomes] == ["rejected", "rejected", "written"]
@@ -221,11 +226,11 @@ def test_older_facts_that_a_write_would_lose_are_kept(
 ) -> None:
     monkeypatch.setattr(preflight, "UNLEARNED", 1e9)
     store = new_store(tmp_path, engine)
-    monkeypatch.setattr(memory, "recall", lambda backend, facts, *rest: [FactRecall(1.0, 1.0, 1.0, 1.0) for _ in facts])
+    monkeypatch.setattr(writing, "recall", lambda backend, facts, *rest: [FactRecall(1.0, 1.0, 1.0, 1.0) for _ in facts])
     write(store, engine, FACTS[0])
     head = store.head()
     lost = FactRecall(0.0, 0.0, 0.0, 0.0), FactRecall(0.0, 1.0, 1.0, 1.0)
-    monkeypatch.setattr(memory, "recall", lambda backend, facts, *rest: [lost[one != FACTS[0]] for one in facts])
+    monkeypatch.setattr(writing, "recall", lambda backend, facts, *rest: [lost[one != FACTS[0]] for one in facts])
     [outcome] = write(store, engine, FACTS[2], force=False).outcomes  # of the same subject
     assert (outcome.status, store.head()) == ("rejected", head)
     assert str(FACTS[0]) in outcome.reason
@@ -317,15 +322,15 @@ def test_an_adapter_is_attached_kept_by_a_write_and_verified(tmp_path, engine):
     with store.writer(command="sleep") as writer:
         head = store.head()
         ref = AdapterRef((FACTS[0].id,), writer.put(adapter.to_bytes(), ".safetensors"), "s")
-        attached = memory.composed(memory.live(store), adapter)
+        attached = composed(live(store), adapter)
         weights = weight_hashes(engine, attached)
         writer.commit(ledger=store.ledger(), deltas=head.deltas, adapter=ref, weights=weights, metrics={}, message="learned")
     assert verify_deep(store, engine) == []
     write(store, engine, FACTS[1])
-    found = memory.composition(store)
+    found = composition(store)
     assert (store.head().adapter, len(found.deltas)) == (ref, 2)
     assert found.adapter is not None
     assert found.adapter.to_bytes() == adapter.to_bytes()
     assert verify_deep(store, engine) == []
     assert measure_drift(engine, found, silent).touched == 1
-    assert memory.composition(store, head).adapter is None
+    assert composition(store, head).adapter is None

@@ -1,0 +1,134 @@
+"""What every step of a sleep has at hand: the store as it was, the engine, and the workroom that outlives a kill."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from memctl.adapters import Adapter
+from memctl.backends.protocol import Backend
+from memctl.deltas import Composition
+from memctl.evaluation.recall import FactRecall, recall
+from memctl.facts import LedgerEntry
+from memctl.progress import Progress
+from memctl.settings import Settings
+from memctl.sleep.state import State
+from memctl.store.encoding import sha256
+from memctl.store.records import AdapterRef, Ledger, Snapshot
+from memctl.store.store import Store
+from memctl.wake.draft import Basis, Draft, Searched, draft_of
+from memctl.wake.live import composed, read_adapter, read_delta
+
+STATE = "state"
+
+
+class OutOfTime(Exception):
+    """The sleep has used up the time it was given; what it has worked out is kept."""
+
+
+@dataclass
+class Night:
+    """One sleep at work.
+
+    Attributes:
+        head, old: The snapshot and the ledger that it began with.
+        wanted: Ids of the facts to consolidate; None for all.
+        searched: Edits found since the process began.
+    """
+
+    store: Store
+    head: Snapshot
+    old: Ledger
+    backend: Backend
+    settings: Settings
+    progress: Progress
+    wanted: frozenset[str] | None = None
+    searched: Searched = field(default_factory=dict)
+
+    def saying(self, progress: Progress) -> "Night":
+        """The same night with another progress."""
+        return replace(self, progress=progress)
+
+    def read(self, sha: str) -> bytes:
+        """The bytes of an object, from the workroom or the store."""
+        found = self.store.workroom.get(sha)
+        return self.store.read_object(sha) if found is None else found
+
+    def keep(self, data: bytes) -> str:
+        """Keeps an object in the workroom, unless HEAD has it; returns its SHA-256."""
+        sha = sha256(data)
+        if sha not in self.head.objects and self.store.workroom.get(sha) is None:
+            self.store.workroom.put(sha, data)
+        return sha
+
+    def composition(self, state: State) -> Composition:
+        """What a state would attach to the base."""
+        learned = None if state.adapter is None else read_adapter(self.read, state.adapter)
+        return composed([(ref, read_delta(self.read, ref)) for ref in state.deltas], learned)
+
+    def draft(self, state: State, ledger: Ledger) -> Draft:
+        """The memory of another ledger, from what the state and the history have at hand."""
+        basis = Basis.of(self.store, self.head)
+        here = Basis((*state.deltas, *self.head.deltas), state.adapter, self.read, basis.older)
+        return draft_of(here, self.backend, self.settings.edit, ledger, self.progress, self.searched)
+
+    def settled(self, state: State, draft: Draft) -> State:
+        """The state with the memory of a draft, whose objects are kept."""
+        refs = [
+            msgspec.structs.replace(ref, object=self.keep(delta.to_bytes()))
+            for ref, delta in zip(draft.refs, draft.deltas, strict=True)
+        ]
+        return msgspec.structs.replace(state, ledger=draft.ledger, deltas=tuple(refs), adapter=draft.adapter_ref)
+
+    def with_adapter(self, state: State, adapter: Adapter, facts: tuple[str, ...], mark: str) -> State:
+        """The state with an adapter that carries these facts."""
+        ref = AdapterRef(facts, self.keep(adapter.to_bytes()), mark)
+        return msgspec.structs.replace(state, adapter=ref)
+
+    def ask(self, composition: Composition, entries: tuple[LedgerEntry, ...], what: str) -> dict[str, FactRecall]:
+        """Recall of facts by id, with a composition attached."""
+        with self.backend.attached(composition):
+            found = recall(self.backend, [entry.fact for entry in entries], self.progress, what)
+        return {entry.id: one for entry, one in zip(entries, found, strict=True)}
+
+    # Work that outlives a kill
+
+    def begun(self) -> State:
+        """The state that an earlier sleep with the same beginning was killed in, or the first one."""
+        key = self._key()
+        data = self.store.workroom.get(STATE)
+        if data is not None:
+            try:
+                found = msgspec.json.decode(data, type=State)
+            except msgspec.MsgspecError:
+                found = None
+            if found is not None and found.key == key and self._whole(found):
+                return found
+        self.store.workroom.clear()
+        return State(key, self.old, self.head.deltas, self.head.adapter)
+
+    def save(self, state: State) -> None:
+        """Keeps a state for the next sleep, should this one be killed."""
+        self.store.workroom.put(STATE, msgspec.json.encode(state))
+
+    def _key(self) -> str:
+        """Hash of all that the work depends on."""
+        parts = (self.head.id, self.settings, sorted(self.wanted or ()), len(self.store.journal.read()), self.backend.hardware)
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+    def _whole(self, state: State) -> bool:
+        """Whether every object of a state is in the store or the workroom."""
+        shas = {ref.object for ref in state.deltas} | ({state.adapter.object} if state.adapter else set())
+        return all(sha in self.head.objects or self.store.workroom.get(sha) is not None for sha in shas)
+
+
+def watched(progress: Progress, prefix: str, late: Callable[[], bool]) -> Progress:
+    """Progress that says which step it is, and ends the work once it is late."""
+
+    def say(what: str, done: int, total: int) -> None:
+        if late():
+            raise OutOfTime
+        progress(f"{prefix} {what}", done, total)
+
+    return say

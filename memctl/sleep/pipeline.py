@@ -1,0 +1,149 @@
+"""`sleep`: the eight steps in their order, from where an earlier one was killed, with one commit at the end.
+
+Until the commit nothing is visible to readers. After each step its state lies in the workroom, so that the next sleep goes on
+from there if HEAD, the settings, the journal and the facts asked for are the same, and otherwise starts over.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Literal
+
+import msgspec
+
+from memctl.backends.protocol import Backend
+from memctl.editing.fold import weight_hashes
+from memctl.errors import GateRefused, MemctlError
+from memctl.facts import with_recall
+from memctl.progress import Progress
+from memctl.settings import Settings
+from memctl.sleep import steps
+from memctl.sleep.maintain import maintain
+from memctl.sleep.night import Night, OutOfTime, watched
+from memctl.sleep.state import STEPS, SleepReport, State, Step, StepName, report_of
+from memctl.store.lock import now
+from memctl.store.records import Ledger, Snapshot
+from memctl.store.store import Store
+from memctl.store.workroom import LastSleep
+from memctl.store.writer import Writer
+
+Result = Literal["done", "noop", "refused", "interrupted"]
+
+WORK: dict[StepName, steps.Step] = {
+    "health": steps.health,
+    "curate": steps.curate,
+    "audit": steps.audit,
+    "maintain": maintain,
+    "consolidate": steps.consolidate,
+    "scale": steps.scale_down,
+    "validate": steps.validate,
+}
+"""What each step does; the last one, the report, is the commit."""
+
+
+@dataclass(frozen=True)
+class Slept:
+    """How a sleep ended.
+
+    Attributes:
+        snapshot: Made by it; None where nothing was changed.
+        refusal: The gate that it was abandoned at.
+    """
+
+    result: Result
+    report: SleepReport
+    snapshot: Snapshot | None = None
+    refusal: GateRefused | None = None
+
+
+def sleep(
+    store: Store,
+    backend: Backend,
+    settings: Settings,
+    *,
+    ids: Sequence[str] | None,
+    wait: float,
+    max_time: float | None,
+    progress: Progress,
+) -> Slept:
+    """Goes through the steps and commits what they came to.
+
+    Args:
+        ids: Whole ids of the facts to consolidate; None for all.
+        max_time: Seconds after which it stops; the next sleep goes on from there.
+
+    Raises:
+        StoreLocked: Another writer holds the store.
+    """
+    begun = monotonic()
+    with store.writer(wait, "sleep") as writer:
+        try:
+            head = store.head()
+            wanted = None if ids is None else frozenset(ids)
+            night = Night(store, head, store.ledger(head), backend, settings, progress, wanted)
+            slept = _through(night, writer, lambda: max_time is not None and monotonic() - begun > max_time)
+        except BaseException as error:
+            code = error.exit_code if isinstance(error, MemctlError) else getattr(error, "exit_code", 130)
+            result = "failed" if isinstance(error, Exception) else "interrupted"
+            with suppress(MemctlError):
+                store.workroom.ended(LastSleep(now(), code, result, store.layout.read_head(), str(error)))
+            raise
+        code = GateRefused.exit_code if slept.refusal else 0
+        detail = slept.refusal.message if slept.refusal else ""
+        store.workroom.ended(LastSleep(now(), code, slept.result, store.layout.read_head(), detail))
+    return slept
+
+
+def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
+    state = night.begun()
+    try:
+        for number, name in enumerate(STEPS[:-1], start=1):
+            if number <= len(state.steps):
+                continue
+            if late():
+                raise OutOfTime
+            started = monotonic()
+            progress = watched(night.progress, f"{number}/{len(STEPS)}", late)
+            state, said, counts = WORK[name](night.saying(progress), state)
+            step = Step(name, round(monotonic() - started, 3), said, counts)
+            state = msgspec.structs.replace(state, steps=(*state.steps, step))
+            night.save(state)
+    except OutOfTime:
+        return Slept("interrupted", report_of(state, night.old))
+    except GateRefused as refusal:
+        night.store.workroom.clear()
+        return Slept("refused", report_of(state, night.old), refusal=refusal)
+    return _commit(night, writer, state)
+
+
+def _commit(night: Night, writer: Writer, state: State) -> Slept:
+    """8: the report, and everything made current at once; a sleep that changed nothing leaves no trace in the memory."""
+    head = night.head
+    report = report_of(state, night.old)
+    snapshot = None
+    if (state.ledger, state.deltas, state.adapter) != (night.old, head.deltas, head.adapter):
+        for sha in sorted({ref.object for ref in state.deltas} | ({state.adapter.object} if state.adapter else set())):
+            writer.put(night.read(sha), ".safetensors")
+        after = state.after
+        snapshot = writer.commit(
+            ledger=_asked(state),
+            deltas=state.deltas,
+            adapter=state.adapter,
+            weights=weight_hashes(night.backend, night.composition(state)),
+            metrics={} if after is None else msgspec.structs.asdict(after),
+            message=state.steps[STEPS.index("scale")].said,
+            report=writer.put(msgspec.json.format(msgspec.json.encode(report)) + b"\n", ".json"),
+        )
+    night.store.workroom.work_in(state.journal)
+    night.store.workroom.clear()
+    return Slept("noop" if snapshot is None else "done", report, snapshot)
+
+
+def _asked(state: State) -> Ledger:
+    """The ledger with what every fact recalled in the end."""
+    time = now()
+    entries = dict(state.ledger.entries)
+    for id, found in state.final.items():
+        entries[id] = with_recall(entries[id], time, found.raw, found.chat)
+    return Ledger(entries)

@@ -1,0 +1,192 @@
+"""The steps of a sleep, each from state to state with what it did in words and numbers; maintenance is in `maintain`."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from memctl.backends.protocol import Backend
+from memctl.consolidation.stages import LAST, at_scale, by_subject, gated, next_scale, waiting_under, with_entries
+from memctl.deltas import Composition
+from memctl.errors import GateRefused
+from memctl.evaluation.drift import measure_drift
+from memctl.evaluation.questions import questions_kept
+from memctl.evaluation.recall import FactRecall
+from memctl.facts import LedgerEntry
+from memctl.progress import Progress
+from memctl.sleep import learning
+from memctl.sleep.night import Night
+from memctl.sleep.pruning import is_worn
+from memctl.sleep.state import Health, State
+from memctl.sleep.waiting import waiting
+from memctl.wake.inject import prepare, read_back
+
+Done = tuple[State, str, dict[str, float]]
+"""The state after a step, what it did in words, and in numbers."""
+
+Step = Callable[[Night, State], Done]
+
+
+def health(night: Night, state: State) -> Done:
+    """1: how the memory leaves the model now; taken from HEAD where that was measured when it was made."""
+    metrics = night.head.metrics
+    if {"drift", "divergence", "general", "identity"} <= metrics.keys():
+        found = Health(**{name: metrics[name] for name in ("drift", "divergence", "general", "identity")})
+    else:
+        found = measured(night.backend, night.composition(state), night.progress)
+    return msgspec.structs.replace(state, before=found), said_of(found), {}
+
+
+def measured(backend: Backend, composition: Composition, progress: Progress) -> Health:
+    """Drift and kept questions of a composition."""
+    drift = measure_drift(backend, composition, progress)
+    kept = questions_kept(backend, composition, progress)
+    return Health(drift.perplexity, drift.divergence, kept.general, kept.identity)
+
+
+def said_of(health: Health) -> str:
+    return f"drift {health.drift:+.2%}, general questions {health.general:.0%}, identity {health.identity:.0%} kept"
+
+
+def curate(night: Night, state: State) -> Done:
+    """2: facts that wait in the journal are written as `inject` would; those that cannot be are named by a later `inject`."""
+    told, read = waiting(night.store)
+    state = msgspec.structs.replace(state, journal=read)
+    if not told:
+        return state, "nothing waits", {"waiting": 0}
+    outcomes, draft = prepare(
+        night.store, night.head, night.backend, night.settings, told, force=False, progress=night.progress
+    )
+    written = sum(outcome.status in ("written", "superseded") for outcome in outcomes)
+    if draft is not None:
+        draft.ledger = read_back(draft.ledger, outcomes)
+        state = night.settled(state, draft)
+    return state, f"{written} of {len(told)} waiting facts written", {"waiting": len(told), "written": written}
+
+
+def audit(night: Night, state: State) -> Done:
+    """3: recall of every active fact."""
+    asked = night.ask(night.composition(state), state.ledger.active(), "auditing")
+    worn = sum(is_worn(found, night.settings.sleep.threshold) for found in asked.values())
+    state = msgspec.structs.replace(state, asked=asked)
+    return state, f"{len(asked)} facts, {worn} degraded", {"facts": len(asked), "degraded": worn}
+
+
+def consolidate(night: Night, state: State) -> Done:
+    """5: an adapter is trained to carry the facts alone, and each is asked for with its edit at the next stage's scale.
+
+    An adapter is a function of the facts, the settings and an effort. So one that carries just these facts is not trained
+    again, but where facts fail their gate under it: then once more, with twice the passes. A fact that failed under an adapter
+    is not asked for again before there is another.
+    """
+    settings, most = night.settings, night.settings.sleep.efforts
+    facts = _to_carry(night, state)
+    if not facts:
+        return state, "no facts", {}
+    ids = tuple(entry.id for entry in facts)
+    effort = None
+    if state.adapter is not None and state.adapter.facts == ids:
+        effort = learning.effort_of(state.adapter.settings, settings.lora, most)
+    trainings = 0
+    if effort is None:
+        effort, trainings = 0, 1
+        state = _trained(night, state, facts, effort)
+    gate = _at_the_gate(night, state)
+    behind = not all(gate.values()) or bool(waiting_under(state.ledger.active(), state.adapter))
+    if behind and not trainings and effort < most:
+        other = _trained(night, state, facts, effort + 1)
+        trainings, again = 1, _at_the_gate(night, other)
+        if sum(again.values()) >= sum(gate.values()):  # also where nothing is won: the effort is not made twice
+            state, gate = other, again
+    passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
+    state = msgspec.structs.replace(state, passed=passed, failed=failed)
+    said = f"{len(passed)} of {len(gate)} facts pass, " + ("after training" if trainings else "under the adapter there was")
+    return state, said, {"facts": len(ids), "passed": len(passed), "trainings": trainings}
+
+
+def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
+    """The facts that the adapter shall carry, in the order of their ids: those wanted, and those it carries."""
+    carried = set(state.adapter.facts if state.adapter else ())
+    active = state.ledger.active()
+    return tuple(entry for entry in active if night.wanted is None or entry.id in night.wanted or entry.id in carried)
+
+
+def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:
+    told = [entry.fact for entry in facts]
+    adapter = learning.learn(night.backend, told, effort, night.settings, night.progress)
+    ids = tuple(entry.id for entry in facts)
+    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings.lora, effort))
+
+
+def _at_the_gate(night: Night, state: State) -> dict[str, bool]:
+    """Whether carried facts are answered with their edits at the next stage's scale, in chat and no less raw, by id."""
+    schedule, threshold = night.settings.sleep.schedule, night.settings.sleep.threshold
+    carried = set(state.adapter.facts if state.adapter else ())
+    asked: list[LedgerEntry] = []
+    changed: list[LedgerEntry] = []
+    for entries in by_subject(state.ledger).values():
+        if carried.issuperset(entry.id for entry in entries) and not waiting_under(entries, state.adapter):
+            scale = next_scale(entries, schedule)
+            changed += [at_scale(entry, min(entry.scale, scale), schedule) for entry in entries]
+            asked += entries
+    draft = night.draft(state, with_entries(state.ledger, changed))
+    found = night.ask(draft.composition, tuple(asked), "asking at the gate")
+
+    def passes(id: str, now: FactRecall) -> bool:
+        return now.chat >= threshold and now.raw >= min(threshold, state.asked[id].raw)
+
+    return {id: passes(id, now) for id, now in found.items()}
+
+
+def scale_down(night: Night, state: State) -> Done:
+    """6: stages move by what the gates said, and edits take the scales that follow; at 0.0 they leave."""
+    schedule, told = night.settings.sleep.schedule, {*state.passed, *state.failed}
+    adapter = state.adapter.object if state.adapter else ""
+    moved = [
+        entry
+        for entries in by_subject(state.ledger).values()
+        if told.issuperset(entry.id for entry in entries)
+        for entry in gated(entries, state.passed, schedule, adapter)
+    ]
+    if moved:
+        state = night.settled(state, night.draft(state, with_entries(state.ledger, moved)))
+    stages = {stage: sum(entry.stage == stage for entry in state.ledger.active()) for stage in range(LAST + 1)}
+    said = ", ".join(f"{count} at stage {stage}" for stage, count in stages.items() if count)
+    return state, said or "no facts", {f"stage{stage}": count for stage, count in stages.items()}
+
+
+def validate(night: Night, state: State) -> Done:
+    """7: all facts, drift and questions once more. Beyond the budget the sleep is abandoned.
+
+    What was beyond its budget before the sleep may stay as it was, so that a memory in a bad state can still be mended.
+
+    Raises:
+        GateRefused: Naming the gate, what was measured, and by how much it is missed.
+    """
+    settings = night.settings.sleep
+    composition = night.composition(state)
+    final = night.ask(composition, state.ledger.active(), "asking all facts")
+    after = measured(night.backend, composition, night.progress)
+    before = state.before or after
+    state = msgspec.structs.replace(state, final=final, after=after)
+    drift = max(settings.drift_budget, abs(before.drift))
+    general, identity = min(settings.general_kept, before.general), min(settings.identity_kept, before.identity)
+    limits = [
+        ("drift", abs(after.drift), "above", drift, not abs(after.drift) <= drift),  # a NaN is beyond every budget
+        ("general", after.general, "below", general, after.general < general),
+        ("identity", after.identity, "below", identity, after.identity < identity),
+    ]
+    for mode in ("raw", "chat"):
+        now, least = _mean(final, mode), _mean(state.asked, mode) - settings.recall_loss
+        limits.append((f"recall {mode}", now, "below", least, now < least))
+    for gate, value, side, limit, broken in limits:
+        if broken:
+            raise GateRefused(
+                f"the sleep is abandoned: {gate} would be {value:.2%}, {abs(value - limit):.2%} {side} the limit of "
+                f"{limit:.2%}; nothing was changed",
+                "consolidate fewer facts at once (--facts), or see the budgets: memctl config",
+            )
+    return state, said_of(after), {}
+
+
+def _mean(found: dict[str, FactRecall], mode: str) -> float:
+    return sum(getattr(one, mode) for one in found.values()) / len(found) if found else 1.0

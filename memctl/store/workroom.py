@@ -1,0 +1,82 @@
+"""The folder `sleep/`: what a sleep that is not done yet has worked out, and how the last one ended.
+
+It is no part of the memory: nothing in it is needed to answer, and a file of it that is damaged is as good as none. Every file
+begins with the SHA-256 of the rest. Only who holds the store's lock writes here.
+"""
+
+import msgspec
+
+from memctl.store import atomic
+from memctl.store.encoding import sha256
+from memctl.store.layout import Layout
+
+DIGITS = 64
+LAST = "last"
+WORKED_IN = "journal"
+KEPT = (LAST, WORKED_IN)
+"""What outlasts a sleep: how the last one ended, and how many records of the journal are worked in."""
+
+
+class LastSleep(msgspec.Struct, frozen=True):
+    """How the last sleep ended.
+
+    Attributes:
+        at: ISO 8601, UTC.
+        result: `done`, `noop`, `refused`, `interrupted` or `failed`.
+        snapshot: Id of the snapshot that it left HEAD at.
+        detail: What a gate or an error said.
+    """
+
+    at: str
+    exit_code: int
+    result: str
+    snapshot: str = ""
+    detail: str = ""
+
+
+class Workroom:
+    """The working folder of one store's sleeps."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._folder = layout.sleep
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keeps data under a name, in place of what was there, durably and at once."""
+        atomic.make_directory(self._folder)
+        atomic.replace(self._folder / name, f"{sha256(data)}\n".encode() + data)
+
+    def get(self, name: str) -> bytes | None:
+        """What is kept under a name; None where there is nothing, or not what was put there."""
+        try:
+            whole = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        data = whole[DIGITS + 1 :]
+        return data if whole[: DIGITS + 1] == f"{sha256(data)}\n".encode() else None
+
+    def clear(self) -> None:
+        """Removes the work; KEPT stays."""
+        if self._folder.is_dir():
+            atomic.remove(path for path in sorted(self._folder.iterdir()) if path.name not in KEPT)
+
+    def last_sleep(self) -> LastSleep | None:
+        """How the last sleep ended; None where nobody knows."""
+        data = self.get(LAST)
+        try:
+            return None if data is None else msgspec.json.decode(data, type=LastSleep)
+        except msgspec.MsgspecError:
+            return None
+
+    def worked_in(self) -> int:
+        """How many records of the journal need no more work."""
+        data = self.get(WORKED_IN)
+        return int(data) if data is not None and data.isdigit() else 0
+
+    def work_in(self, records: int) -> None:
+        """Notes that so many records of the journal need no more work."""
+        if records != self.worked_in():
+            self.put(WORKED_IN, str(records).encode())
+
+    def ended(self, last: LastSleep) -> None:
+        """Notes how a sleep has ended."""
+        self.put(LAST, msgspec.json.encode(last))

@@ -1,0 +1,62 @@
+"""The way of facts out of the weights: what remains is composed as if they had never been told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from memctl.backends.protocol import Backend
+from memctl.evaluation.drift import measure_drift
+from memctl.facts import LedgerEntry
+from memctl.progress import Progress
+from memctl.settings import Settings
+from memctl.store.records import Ledger, Snapshot
+from memctl.store.store import Store
+from memctl.wake.draft import Basis, commit, draft_of, named, writing
+
+
+@dataclass(frozen=True)
+class ForgetReport:
+    """The entries as they were, the snapshot made, and older snapshots that still hold the facts, newest first."""
+
+    forgotten: tuple[LedgerEntry, ...]
+    snapshot: Snapshot | None
+    still_in: tuple[str, ...]
+
+
+def forget(
+    store: Store,
+    backend: Backend,
+    settings: Settings,
+    ids: Sequence[str],
+    *,
+    wait: float,
+    dry_run: bool,
+    progress: Progress,
+) -> ForgetReport:
+    """Takes facts out of the live memory: what remains is composed as if they had never been told.
+
+    Raises:
+        UsageError: An id names no fact, or several.
+        EditFailed: A subject that keeps some of its facts has no edit for them.
+        StoreLocked: Another writer holds the store.
+    """
+    with writing(store, wait, "forget", dry_run) as writer:
+        head = store.head()
+        old = store.ledger(head)
+        entries = dict(old.entries)
+        meant = {entry.id: entry for entry in map(old.by_prefix, ids)}
+        gone = [entry for entry in meant.values() if entry.state != "forgotten"]
+        for entry in gone:
+            entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
+        snapshot = None
+        if gone and writer is not None:
+            draft = draft_of(Basis.of(store, head), backend, settings.edit, Ledger(entries), progress, {})
+            drift = measure_drift(backend, draft.composition, progress)
+            snapshot = commit(writer, backend, draft, drift, f"forget {named([entry.fact for entry in gone])}")
+        still = [
+            past.id
+            for past in store.log()
+            if (snapshot is None or past.id != snapshot.id) and {entry.id for entry in gone} & past.carried
+        ]
+    return ForgetReport(tuple(gone), snapshot, tuple(still))

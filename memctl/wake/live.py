@@ -1,0 +1,57 @@
+"""What a snapshot adds to the base: its live deltas and its adapter, read from the store."""
+
+from collections.abc import Callable, Iterable
+
+from memctl.adapters import Adapter
+from memctl.deltas import Composition, Delta, compose
+from memctl.errors import DamagedStore
+from memctl.store.records import AdapterRef, DeltaRef, Snapshot
+from memctl.store.store import Store
+
+Read = Callable[[str], bytes]
+"""The bytes of an object, hashed."""
+
+
+def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
+    """The live deltas of a snapshot (HEAD if none is given), each hashed before it is used."""
+    refs = (snapshot or store.head()).deltas
+    return [(ref, read_delta(store.read_object, ref)) for ref in refs]
+
+
+def learned(store: Store, snapshot: Snapshot | None = None) -> Adapter | None:
+    """The adapter of a snapshot (HEAD if none is given), hashed before it is used; None where there is none."""
+    ref = (snapshot or store.head()).adapter
+    return None if ref is None else read_adapter(store.read_object, ref)
+
+
+def composed(memories: Iterable[tuple[DeltaRef, Delta]], adapter: Adapter | None = None) -> Composition:
+    """An adapter, and deltas with the scales of their references."""
+    return compose(((delta, ref.scale) for ref, delta in memories), adapter)
+
+
+def composition(store: Store, snapshot: Snapshot | None = None) -> Composition:
+    """What a snapshot (HEAD if none is given) attaches to the base."""
+    snapshot = snapshot or store.head()
+    return composed(live(store, snapshot), learned(store, snapshot))
+
+
+def read_delta(read: Read, ref: DeltaRef) -> Delta:
+    """The delta of a subject; `DamagedStore` also where its bytes are those that were committed and yet hold none."""
+    data = read(ref.object)
+    try:
+        return Delta.from_bytes(data)
+    except DamagedStore as error:
+        raise DamagedStore(
+            f"objects/{ref.object[:2]}/{ref.object}, the edit of {ref.subject}: {error.message}",
+            f"`memctl forget` the facts of {ref.subject}, or `memctl rollback` to a snapshot of `memctl log` without it",
+        ) from error
+
+
+def read_adapter(read: Read, ref: AdapterRef) -> Adapter:
+    """The adapter; `DamagedStore` also where its bytes are those that were committed and yet hold none."""
+    data = read(ref.object)
+    try:
+        return Adapter.from_bytes(data)
+    except DamagedStore as error:
+        where = f"objects/{ref.object[:2]}/{ref.object}"
+        raise DamagedStore(f"{where}: {error.message}", "`memctl rollback` to a snapshot of `memctl log` before it") from error

@@ -1,0 +1,106 @@
+"""Dissolving by hand: only what the adapter carries, and only where nobody's recall falls."""
+
+import pytest
+from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering, tell
+
+from memctl.errors import UsageError
+from memctl.facts import make_fact
+from memctl.progress import silent
+from memctl.sleep.dissolve import DissolveReport, chosen, dissolve
+from memctl.store.records import AdapterRef
+from memctl.store.store import Store
+from memctl.store.verify import verify
+from memctl.wake.forget import forget
+
+
+def learn(store: Store, engine: ScriptedEngine, *facts: int) -> None:
+    """Puts an adapter beside the edits that carries some of the facts."""
+    told = [FACTS[k] for k in facts]
+    adapter = engine.train(engine, told, 0, SETTINGS, silent)
+    with store.writer(command="sleep") as writer:
+        head = store.head()
+        ref = AdapterRef(tuple(sorted(fact.id for fact in told)), writer.put(adapter.to_bytes(), ".safetensors"), "s")
+        writer.commit(ledger=store.ledger(), deltas=head.deltas, adapter=ref, weights={}, metrics={}, message="learned")
+
+
+def down(store: Store, engine: ScriptedEngine, *facts: int, to: float = 0.0, **options: bool) -> DissolveReport:
+    ids = {FACTS[k].id for k in facts}
+    given = {"force": False, "dry_run": False} | options
+    return dissolve(store, engine, SETTINGS, ids, to, wait=0, progress=silent, **given)
+
+
+def scales(store: Store) -> dict[str, float]:
+    return {ref.subject: ref.scale for ref in store.head().deltas}
+
+
+def test_what_the_adapter_carries_loses_its_edit(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 0, 1, 2)
+    report = down(store, engine, 0)
+    assert [(one.entry.id, one.entry.stage, one.refused) for one in report.facts] == [
+        (fact.id, 3, "") for fact in sorted(FACTS[:2], key=lambda fact: fact.id)
+    ]  # the edit of Ana's two facts is one
+    assert scales(store) == {"Ben Lund": 1.0, "Cy Mori": 1.0}
+    assert verify(store.path).findings == ()
+
+
+def test_what_nothing_else_carries_keeps_its_edit_even_by_force(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 0, 2)
+    head = store.head()
+    for force in (False, True):
+        assert all(one.refused for one in down(store, engine, 0, 1, 3, force=force).facts)
+    assert store.head() == head
+
+
+def test_an_edit_stays_where_recall_would_fall_and_the_others_go(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 0, 1, 2, 3)
+    engine.script.uncarried = {FACTS[2].id}
+    report = down(store, engine, 2, 3)
+    assert {one.entry.id: bool(one.refused) for one in report.facts} == {FACTS[2].id: True, FACTS[3].id: False}
+    assert scales(store) == {"Ana Lund": 1.0, "Ben Lund": 1.0}
+    assert down(store, engine, 2, force=True).snapshot is not None
+    assert scales(store) == {"Ana Lund": 1.0}
+
+
+def test_an_edit_goes_down_to_a_scale_that_still_holds(store: Store, engine: ScriptedEngine) -> None:
+    assert down(store, engine, 3, to=0.1).facts[0].refused
+    report = down(store, engine, 3, to=0.3)
+    assert (report.facts[0].entry.stage, scales(store)["Cy Mori"]) == (1, 0.3)
+    assert down(store, engine, 3, to=0.5).facts == ()  # it is below that already
+
+
+def test_a_dry_run_changes_nothing(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 3)
+    head = store.head()
+    assert down(store, engine, 3, dry_run=True).facts[0].entry.stage == 3
+    assert store.head() == head
+
+
+def test_forgetting_a_fact_that_the_adapter_carries_is_exact(store: Store, engine: ScriptedEngine) -> None:
+    without = remembering(store.path.parent / "without", engine, FACTS[1:])
+    learn(store, engine, 0, 1, 2, 3)
+    down(store, engine, 0, 1, 2, 3)
+    assert store.head().deltas == ()
+    engine.script.searched.clear()
+    forget(store, engine, SETTINGS, [FACTS[0].id], wait=0, dry_run=False, progress=silent)
+    assert store.head().composition == without.head().composition
+    assert store.head().adapter is None
+    assert {entry.stage for entry in store.ledger().active()} == {0}
+    assert [name for name, _ in engine.script.searched] == ["Ana Lund"]  # the others' edits were in the history
+
+
+def test_a_new_fact_brings_the_edit_of_its_subject_back(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 0, 1, 2, 3)
+    down(store, engine, 0, 1, 2, 3)
+    tell(store, engine, [make_fact("Cy Mori", "lives in", "Lima")])
+    assert scales(store) == {"Cy Mori": 1.0}
+    assert store.head().adapter is not None
+    assert {entry.stage for entry in store.ledger().active() if entry.fact.subject == "Cy Mori"} == {0, 3}
+
+
+def test_which_facts_are_meant(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 3)
+    assert [entry.id for entry in chosen(store, [], consolidated=True, everything=False)] == [FACTS[3].id]
+    assert len(chosen(store, [], consolidated=False, everything=True)) == 4
+    for ids, options in (([], (False, False)), ([FACTS[0].id], (True, False)), ([], (True, True))):
+        with pytest.raises(UsageError, match="which edits"):
+            chosen(store, ids, consolidated=options[0], everything=options[1])

@@ -1,0 +1,248 @@
+"""A sleep: facts go over stage by stage, gates hold, and a night that is refused or quiet leaves the memory as it was."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering, tell
+
+from memctl.facts import make_fact
+from memctl.progress import silent
+from memctl.settings import Settings, SleepSettings
+from memctl.sleep import steps
+from memctl.sleep.pipeline import Slept, sleep
+from memctl.sleep.plan import plan
+from memctl.sleep.state import STEPS, Health, SleepReport
+from memctl.store.store import Store
+from memctl.store.verify import verify
+from memctl.wake.forget import forget
+from memctl.wake.verify_deep import verify_deep
+
+IDS = [fact.id for fact in FACTS]
+STRICT = msgspec.structs.replace(SETTINGS, sleep=SleepSettings())
+
+
+def slept(store: Store, engine: ScriptedEngine, settings: Settings = SETTINGS, **options: object) -> Slept:
+    given = {"ids": None, "wait": 0.0, "max_time": None, "progress": silent} | options
+    return sleep(store, engine, settings, **given)
+
+
+def stages(store: Store) -> list[int]:
+    entries = store.ledger().entries
+    return [entries[id].stage for id in IDS if entries[id].state == "active"]
+
+
+def objects(store: Store) -> set[Path]:
+    return {path for folder in ("objects", "snapshots") for path in (store.path / folder).rglob("*") if path.is_file()}
+
+
+def test_four_facts_are_carried_by_the_adapter_alone_after_three_sleeps(store: Store, engine: ScriptedEngine) -> None:
+    for stage, scale in ((1, 0.5), (2, 0.1), (3, None)):
+        night = slept(store, engine)
+        assert night.result == "done"
+        assert stages(store) == [stage] * 4
+        assert {ref.scale for ref in store.head().deltas} == ({scale} if scale else set())
+        assert verify(store.path).findings == ()
+        assert verify_deep(store, engine) == []
+    assert engine.script.trained == [tuple(sorted(IDS))]  # the later sleeps only ask at the next scale
+    assert plan(store, SETTINGS).idle
+    assert all(entry.recalls[-1].recall.chat == 1.0 for entry in store.ledger().active())
+
+
+def test_ten_more_sleeps_change_nothing_at_all(store: Store, engine: ScriptedEngine) -> None:
+    for _ in range(3):
+        slept(store, engine)
+    head, before = store.head(), objects(store)
+    for _ in range(10):
+        assert slept(store, engine).result == "noop"
+    assert (store.head(), objects(store)) == (head, before)
+
+
+def test_a_fact_that_the_adapter_does_not_learn_keeps_its_edit(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.uncarried = {IDS[2]}
+    engine.script.needs = {IDS[2]: 0.4}
+    for _ in range(9):
+        slept(store, engine)
+        assert store.ledger().entries[IDS[2]].recalls[-1].recall.chat == 1.0
+    assert stages(store) == [3, 3, 0, 3]
+    assert len(engine.script.trained) == 1 + SETTINGS.sleep.efforts  # twice more, with more passes; then no more
+    assert slept(store, engine).result == "noop"
+    assert plan(store, SETTINGS).idle
+
+
+def test_new_facts_train_the_adapter_anew_over_the_whole_ledger(store: Store, engine: ScriptedEngine) -> None:
+    for _ in range(3):
+        slept(store, engine)
+    new = make_fact("Dee Falk", "lives in", "Lima")
+    engine.facts[new.id] = new
+    tell(store, engine, [new])
+    slept(store, engine)
+    assert engine.script.trained[-1] == tuple(sorted([*IDS, new.id]))
+    assert store.ledger().entries[new.id].stage == 1
+    assert stages(store) == [3, 3, 3, 3]
+
+
+def test_only_the_facts_named_are_consolidated(store: Store, engine: ScriptedEngine) -> None:
+    slept(store, engine, ids=[IDS[3]])
+    assert stages(store) == [0, 0, 0, 1]
+    assert engine.script.trained == [(IDS[3],)]
+
+
+def test_an_edit_goes_down_only_with_all_its_facts(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.uncarried = {IDS[1]}
+    engine.script.needs = {IDS[1]: 0.7}
+    slept(store, engine)
+    assert stages(store) == [1, 0, 1, 1]
+    assert {ref.subject: ref.scale for ref in store.head().deltas} == {"Ana Lund": 1.0, "Ben Lund": 0.5, "Cy Mori": 0.5}
+
+
+GOOD = Health(0.0, 0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "gate"),
+    [
+        (Health(0.02, 0.0, 1.0, 1.0), "drift would be 2.00%, 1.00% above the limit of 1.00%"),
+        (Health(-0.02, 0.0, 1.0, 1.0), "drift"),
+        (Health(float("nan"), 0.0, 1.0, 1.0), "drift"),
+        (Health(0.0, 0.0, 0.9, 1.0), "general would be 90.00%, 8.00% below"),
+        (Health(0.0, 0.0, 1.0, 0.5), "identity"),
+    ],
+)
+def test_a_refused_sleep_leaves_everything_as_it_was(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, bad: Health, gate: str
+) -> None:
+    head, before = store.head(), objects(store)
+    measured = iter([GOOD, bad])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    night = slept(store, engine, STRICT)
+    assert (night.result, night.snapshot) == ("refused", None)
+    assert night.refusal is not None
+    assert gate in night.refusal.message
+    assert (store.head(), objects(store)) == (head, before)
+    last = store.workroom.last_sleep()
+    assert last is not None
+    assert (last.exit_code, last.result, last.snapshot) == (4, "refused", head.id)
+    assert gate in last.detail
+    assert [path.name for path in (store.path / "sleep").iterdir()] == ["last"]
+
+
+def test_a_memory_beyond_its_budget_can_still_be_mended(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([Health(0.05, 0.0, 0.5, 1.0), Health(0.04, 0.0, 0.6, 1.0)])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    assert slept(store, engine, STRICT).result == "done"
+
+
+def test_facts_that_are_lost_between_gate_and_end_refuse_the_sleep(store: Store, engine: ScriptedEngine) -> None:
+    head = store.head()
+
+    def forgetful(what: str, done: int, total: int) -> None:
+        if "at the gate" in what and done == total:
+            engine.script.uncarried = {IDS[2]}
+            engine.script.needs = {IDS[2]: 1.0}
+
+    night = slept(store, engine, progress=forgetful)
+    assert night.refusal is not None
+    assert "recall" in night.refusal.message
+    assert store.head() == head
+
+
+def test_degraded_edits_are_searched_anew_and_nobody_else(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting = {"Ben Lund": 1, "Cy Mori": 2}
+    others = {ref.subject: ref.object for ref in store.head().deltas}
+    engine.script.searched.clear()
+    settings = msgspec.structs.replace(SETTINGS, sleep=msgspec.structs.replace(SETTINGS.sleep, schedule=(1.0, 0.9, 0.8, 0.0)))
+    slept(store, engine, settings)
+    assert engine.script.searched == [("Ben Lund", 80), ("Cy Mori", 80)]
+    now = {ref.subject: ref.object for ref in store.head().deltas}
+    assert now["Ana Lund"] == others["Ana Lund"]
+    assert now["Ben Lund"] != others["Ben Lund"]
+    assert {entry.effort for entry in store.ledger().active()} == {0, 1}
+
+
+def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.places = {"Ben Lund": 5, "Cy Mori": 5}  # their units answer to each other
+    near = remembering(store.path.parent / "near", engine)
+    engine.script.wanting = {"Ben Lund": 1}
+    engine.script.uncarried = set(IDS)
+    before = {ref.subject: ref.object for ref in near.head().deltas}
+    slept(near, engine)
+    assert {ref.subject: ref.object for ref in near.head().deltas} == before
+    assert {entry.effort for entry in near.ledger().active()} == {0}
+
+
+def test_a_fact_that_is_left_in_chat_alone_does_not_pass(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.chat_only = {IDS[3]}
+    engine.script.needs = {IDS[3]: 0.7}
+    slept(store, engine)
+    assert stages(store) == [1, 1, 1, 0]
+
+
+def test_damaged_facts_are_all_recalled_after_two_sleeps(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting = {"Ana Lund": 1, "Ben Lund": 2}
+    engine.script.uncarried = set(IDS)
+    for _ in range(2):
+        slept(store, engine)
+    assert all(entry.recalls[-1].recall.chat == 1.0 for entry in store.ledger().active())
+
+
+def test_a_refresh_outlasts_the_next_write_in_whatever_order(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting = {"Ben Lund": 1}
+    engine.script.uncarried = set(IDS)
+    engine.script.needs = dict.fromkeys(IDS, 1.0)
+    slept(store, engine)
+    mended = {ref.subject: ref.object for ref in store.head().deltas}["Ben Lund"]
+    forget(store, engine, SETTINGS, [IDS[3]], wait=0, dry_run=False, progress=silent)
+    assert {ref.subject: ref.object for ref in store.head().deltas}["Ben Lund"] == mended
+
+
+def test_a_fact_that_fades_under_a_weak_edit_gets_it_back(store: Store, engine: ScriptedEngine) -> None:
+    for _ in range(3):
+        slept(store, engine)
+    assert store.head().deltas == ()
+    engine.script.uncarried = {IDS[2]}
+    engine.script.needs = {IDS[2]: 0.05}
+    slept(store, engine)
+    assert store.ledger().entries[IDS[2]].recalls[-1].recall.chat == 1.0
+    assert [ref.subject for ref in store.head().deltas] == ["Ben Lund"]
+
+
+def test_what_waits_in_the_journal_is_written_once_and_counts_after_the_commit(store: Store, engine: ScriptedEngine) -> None:
+    new = make_fact("Dee Falk", "lives in", "Lima")
+    engine.facts[new.id] = new
+    told = {"type": "fact", "subject": "Dee Falk", "relation": "lives in", "object": "Lima", "session": "s1", "line": 7}
+    store.journal.append({"type": "turn", "text": "hello"})
+    store.journal.append(told)
+    store.journal.append({"type": "fact", "subject": "", "relation": "lives in", "object": "Lima"})
+    assert plan(store, SETTINGS).waiting == 1
+    slept(store, engine)
+    entry = store.ledger().entries[new.id]
+    assert (entry.stage, entry.provenance.session, entry.provenance.line) == (1, "s1", 7)
+    assert plan(store, SETTINGS).waiting == 0
+    forget(store, engine, SETTINGS, [new.id], wait=0, dry_run=False, progress=silent)
+    slept(store, engine)
+    assert store.ledger().entries[new.id].state == "forgotten"
+
+
+def test_the_report_is_kept_with_the_snapshot(store: Store, engine: ScriptedEngine) -> None:
+    night = slept(store, engine)
+    head = store.head()
+    kept = msgspec.json.decode(store.read_object(head.report), type=SleepReport)
+    assert kept == night.report
+    assert [step.name for step in kept.steps] == list(STEPS[:-1])
+    assert {fact.id: (fact.stage_before, fact.stage, fact.gate) for fact in kept.facts} == dict.fromkeys(IDS, (0, 1, "passed"))
+    assert {"drift", "divergence", "general", "identity"} == head.metrics.keys()
+    with store.writer() as writer:
+        writer.gc(keep_last=1)
+    assert store.read_object(head.report)
+    assert verify(store.path).findings == ()
+
+
+def test_rolling_back_leads_to_the_composition_from_before(store: Store, engine: ScriptedEngine) -> None:
+    before = store.head()
+    slept(store, engine)
+    with store.writer() as writer:
+        assert writer.rollback(before.id).composition == before.composition
+    assert verify_deep(store, engine) == []
