@@ -8,6 +8,7 @@ Prints one JSON record: settings that differ from the defaults, recall, bleed, u
 import argparse
 import json
 import resource
+import sys
 import time
 
 import msgspec
@@ -21,7 +22,7 @@ from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import invented_facts, strangers
 from memctl.evaluation.locality import locality, relation_bleed
 from memctl.evaluation.recall import recall
-from memctl.progress import silent
+from memctl.progress import Progress, silent
 from memctl.settings import load_settings
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     edits = compose([(delta, 1.0) for delta in solve(backend, traces, settings.edit, silent)])
     started, spent = time.monotonic(), cpu()
     layer = edited_layer(backend, settings.edit)
-    found = consolidate(backend, facts, layer, edits.columns(layer), settings.lora, silent)
+    found = consolidate(backend, facts, layer, edits.columns(layer), settings.lora, timed())
     seconds, spent = time.monotonic() - started, cpu() - spent
     record = {
         "facts": given.facts,
@@ -74,6 +75,16 @@ def main() -> None:
         record |= {"drift": round(drift.perplexity, 5), "divergence_text": round(drift.divergence, 5)}
     record["peak_mib"] = backend.memory_bytes() >> 20
     print(json.dumps(record), flush=True)
+
+
+def timed() -> Progress:
+    """Says on stderr now and then how much time was spent."""
+
+    def progress(what: str, done: int, total: int) -> None:
+        if done % 20 == 0:
+            print(f"{what} {done}/{total} {cpu():.0f} s", file=sys.stderr, flush=True)
+
+    return progress
 
 
 def cpu() -> float:

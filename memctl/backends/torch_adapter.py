@@ -6,8 +6,8 @@ the adapter. The loss and its gradient with respect to the last states are writt
 vocabulary would take several times the memory.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,10 @@ KEPT = 64
 SMALLEST_SHARE = 8
 """Lessons that begin alike are run apart from the others if they are an eighth of all: each family is a pass of its own."""
 
-SCORED_AT_ONCE = 256
+GRAPH_TOKENS = 512
+"""Tokens, with padding, whose way through the adapted layers is in memory together, to flow back along."""
+
+SCORED_AT_ONCE = 128
 """Positions whose scores over the vocabulary are in memory together."""
 
 
@@ -97,23 +100,10 @@ class TorchAdapterProblem:
         }
         losses, hits = np.zeros(len(lessons), np.float32), np.zeros(len(lessons), np.bool_)
         with self.attached(self.under), eager_attention(self.model), torch.set_grad_enabled(weights is not None):
-            handles = [
-                self.modules[path].register_forward_hook(beside_projection(A.to(self.model.dtype), B.to(self.model.dtype)))
-                for path, (A, B) in leaves.items()
-            ]
-            try:
-                ends = []
-                for family in range(len(self.families)):
-                    chosen = [k for k, number in enumerate(lessons) if self.place[int(number)][0] == family]
-                    if chosen:
-                        share = None if weights is None else weights[chosen]
-                        losses[chosen], hits[chosen], end = self._step(family, lessons[chosen], share)
-                        ends.append(end)
-                if weights is not None:
-                    torch.autograd.backward([states for states, _ in ends], [grad for _, grad in ends])
-            finally:
-                for handle in handles:
-                    handle.remove()
+            for family, chosen in self._passes(lessons):
+                share = None if weights is None else weights[chosen]
+                with self._beside(leaves):
+                    losses[chosen], hits[chosen] = self._step(family, lessons[chosen], share)
         gradient = (
             {path: Factors(*(_gradient(leaf) for leaf in pair)) for path, pair in leaves.items()} if weights is not None else {}
         )
@@ -167,11 +157,31 @@ class TorchAdapterProblem:
 
     # The loop
 
-    def _step(
-        self, family: int, numbers: NDArray[np.int64], weights: Float | None
-    ) -> tuple[Float, NDArray[np.bool_], tuple[Tensor, Tensor]]:
-        """Losses and hits of some lessons of a family, the last states at their scored positions, and the gradient there."""
-        states, at = self._states(self.families[family], [int(number) for number in numbers])
+    def _passes(self, lessons: NDArray[np.int64]) -> Iterator[tuple[_Family, list[int]]]:
+        """Which of the lessons, by their place in the list, are run together."""
+        for number, family in enumerate(self.families):
+            chosen = [k for k, lesson in enumerate(lessons) if self.place[int(lesson)][0] == number]
+            lengths = [len(family.hidden[self.place[int(lessons[k])][1]]) for k in chosen]
+            for batch in batches(lengths, GRAPH_TOKENS):
+                yield family, [chosen[k] for k in batch]
+
+    @contextmanager
+    def _beside(self, leaves: dict[str, list[Tensor]]) -> Iterator[None]:
+        """The adapter beside its projections, in the model's own number format."""
+        dtype = self.model.dtype
+        handles = [
+            self.modules[path].register_forward_hook(beside_projection(A.to(dtype), B.to(dtype)))
+            for path, (A, B) in leaves.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _step(self, family: _Family, numbers: NDArray[np.int64], weights: Float | None) -> tuple[Float, NDArray[np.bool_]]:
+        """Losses and hits of some lessons of a family; what flows back is added to the gradients of the leaves."""
+        states, at = self._states(family, [int(number) for number in numbers])
         counts = np.bincount(at.cpu().numpy(), minlength=len(numbers))
         losses = np.zeros(len(numbers))
         wrong = np.zeros(len(numbers))
@@ -187,7 +197,9 @@ class TorchAdapterProblem:
                     back[part] = (grad * share[:, None]).to(back.dtype)
             np.add.at(losses, own[part], loss.cpu().numpy())
             np.add.at(wrong, own[part], ~right.cpu().numpy())
-        return (losses / counts).astype(np.float32), wrong == 0, (states, back)
+        if weights is not None:
+            torch.autograd.backward([states], [back])
+        return (losses / counts).astype(np.float32), wrong == 0
 
     def _states(self, family: _Family, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(N, d) last states at the scored positions of some lessons, and (N,) which of them each belongs to."""

@@ -251,6 +251,7 @@ def test_a_locked_store_names_the_holder(cli: Cli, store: Store) -> None:
 
 
 def test_an_adapter_shows_in_snapshots_facts_and_differences(cli: Cli, store: Store) -> None:
+    remember(store, PRIYA)
     head, ledger = store.head(), store.ledger()
     carried = tuple(sorted(ledger.entries))
     with store.writer(command="sleep") as writer:
