@@ -9,8 +9,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from memctl.backends.protocol import Backend, Lesson
-from memctl.editing.cues import Probe, answers, probes, relation_of
+from memctl.editing.cues import Probe, answers, relation_of
 from memctl.editing.reference import reference
+from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, look_alikes, seeded
 from memctl.editing.values import natural_answer, probe_row, target_row
 from memctl.facts import Cue, Fact, Mode, gives_away
@@ -65,8 +66,7 @@ def curriculum(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, 
         checked.append(add([_taught(backend, cue, fact.subject) for cue in tests]))
         kept["names"] += add(_other_people(backend, fact, cues, set(by_subject), settings))
     for subject, own in by_subject.items():
-        asked = probes(subject, own, settings.probes)
-        kept["relations"] += add([_held(backend, probe, subject) for probe in asked])
+        kept["relations"] += add([_held(backend, probe, subject) for probe in _other_relations(subject, own, settings.probes)])
     kept["text"] = add(_passages(backend, facts, settings, progress))
     return Curriculum(tuple(lessons), tuple(taught), tuple(checked), kept)
 
@@ -112,14 +112,31 @@ def _other_people(
     return lessons
 
 
+def _other_relations(subject: str, facts: Sequence[Fact], most: int) -> list[Probe]:
+    """Questions about other relations of a subject, each in a wording drawn from all that training may use.
+
+    What is learned from one subject's wordings holds for all: so they differ from subject to subject.
+    """
+    random = seeded("other relations", subject)
+    known = {relation_of(fact).id for fact in facts}
+    about = {kind for fact in facts for kind in relation_of(fact).about} or {"person"}
+    others = [relation for relation in bank().values() if relation.id not in known and about & set(relation.about)]
+    found = []
+    for relation in (others[k] for k in random.permutation(len(others))[:most]):
+        begun = relation.answer[0].partition("{o}")[0].rstrip().replace("{s}", subject)
+        question, text = (str(random.choice(forms)).replace("{s}", subject) for forms in (relation.questions, relation.raw))
+        found += [Probe("chat", question, begun, relation.id), Probe("raw", text, "", relation.id)]
+    return found
+
+
 def _held(backend: Backend, probe: Probe, subject: str) -> Lesson:
-    """Where an answer begins, and at the place of the object."""
+    """From where an answer begins to the place of the object."""
     row = probe_row(backend, probe, subject)
     first = row.predict[0]
     if probe.mode == "chat":
         asked = backend.encode(probe.prompt, "chat").tokens
         first = next((k for k, (a, b) in enumerate(zip(asked, row.tokens, strict=False)) if a != b), len(asked)) - 1
-    return Lesson(row.tokens, tuple(sorted({first, row.predict[0]})), to_base=True)
+    return Lesson(row.tokens, tuple(range(first, row.predict[0] + 1)), to_base=True)
 
 
 def _passages(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, progress: Progress) -> list[Lesson]:
