@@ -1,0 +1,194 @@
+"""`sleep`, `nap`, `dissolve` and `status` on the command line: records, exit codes, and nights that cron would have."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering
+
+from memctl.backends import factory
+from memctl.cli.main import main
+from memctl.sleep import pipeline, steps
+from memctl.sleep.night import Night
+from memctl.sleep.state import STEPS, Health, State, StepName
+from memctl.sleep.steps import Done
+from memctl.store.store import Store
+
+IDS = [fact.id for fact in FACTS]
+WORKING = STEPS[:-1]
+
+
+@pytest.fixture
+def store(tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store that the command line finds, with the scripted engine behind it."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / "home" / name.lower()))
+    monkeypatch.setenv("MEMCTL_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("MEMCTL_BACKEND", "numpy")
+    monkeypatch.setenv("MEMCTL_SLEEP_DRIFT_BUDGET", "1e9")
+    monkeypatch.setenv("MEMCTL_EDIT_STEPS", str(SETTINGS.edit.steps))
+    monkeypatch.setattr(factory, "open_backend", lambda *given: engine)
+    return remembering(tmp_path / "store", engine)
+
+
+class Commands:
+    """Runs command lines with `--json`, and keeps what they said."""
+
+    def __init__(self, said: pytest.CaptureFixture[str]) -> None:
+        self._said = said
+        self.records: list[dict[str, Any]] = []
+        self.err = ""
+
+    def __call__(self, *arguments: str) -> int:
+        self._said.readouterr()
+        code = main([*arguments, "--json"])
+        out, self.err = self._said.readouterr()
+        self.records = [json.loads(line) for line in out.splitlines()]
+        return code
+
+    def of(self, type: str) -> list[dict[str, Any]]:
+        return [record for record in self.records if record["type"] == type]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        assert self.records[-1]["type"] == "summary"
+        return self.records[-1]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(capsys)
+
+
+def test_a_sleep_tells_each_step_and_each_fact(run: Commands, store: Store) -> None:
+    assert run("sleep") == 0
+    assert [record["name"] for record in run.of("step")] == list(WORKING)
+    assert {record["id"]: (record["stage_before"], record["stage"], record["scale"]) for record in run.of("fact")} == (
+        dict.fromkeys(IDS, (0, 1, 0.5))
+    )
+    assert (run.summary["result"], run.summary["snapshot"]) == ("done", store.head().id)
+    assert run("show", "HEAD") == 0
+    assert [step["name"] for step in run.records[0]["sleep"]["steps"]] == list(WORKING)
+    assert run("status") == 0
+    assert run.summary["last_sleep"]["result"] == "done"
+    assert (run.summary["facts"]["stage1"], set(run.summary["pressure"]["parts"])) == (
+        4,
+        {"load", "degraded", "time", "drift"},
+    )
+
+
+def test_a_quiet_night_loads_no_model(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        assert run("sleep") == 0
+    head = store.head()
+
+    def no_model(*given: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(factory, "open_backend", no_model)
+    for arguments in (["sleep"], ["sleep", "--if-needed"], ["sleep", "--dry-run"]):
+        assert run(*arguments) == 0
+    assert run("sleep") == 0
+    assert (run.summary["result"], store.head()) == ("noop", head)
+    assert run("status") == 0
+    assert (run.summary["last_sleep"]["result"], run.summary["last_sleep"]["exit_code"]) == ("noop", 0)
+
+
+def test_if_needed_sleeps_only_under_pressure(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = store.head()
+    assert run("sleep", "--if-needed") == 0
+    assert (run.summary["result"], store.head()) == ("noop", head)
+    monkeypatch.setenv("MEMCTL_SLEEP_CAPACITY", "3")
+    assert run("sleep", "--if-needed") == 0
+    assert run.summary["result"] == "done"
+
+
+def test_a_dry_run_prints_the_plan_and_takes_no_lock(run: Commands, store: Store) -> None:
+    head = store.head()
+    with store.writer(command="somebody"):
+        assert run("sleep", "--dry-run") == 0
+        assert run("sleep") == 11
+    assert not (store.path / "sleep").exists()
+    assert run("sleep", "--dry-run") == 0
+    assert (run.summary["result"], run.summary["plan"]["stages"], run.summary["plan"]["trains"]) == (
+        "dry-run",
+        [4, 0, 0, 0],
+        True,
+    )
+    assert store.head() == head
+
+
+def test_a_refused_sleep_exits_4_and_says_why(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = store.head()
+    measured = iter([Health(0.0, 0.0, 1.0, 1.0), Health(0.0, 0.0, 0.5, 1.0)])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    assert run("sleep") == 4
+    assert (run.summary["result"], store.head()) == ("refused", head)
+    assert "general would be 50.00%, 48.00% below the limit of 98.00%" in run.summary["gate"]
+    assert "general" in run.err
+    assert run("status") == 0
+    assert (run.summary["last_sleep"]["exit_code"], run.summary["last_sleep"]["result"]) == (4, "refused")
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_sigterm_in_any_step(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch, name: StepName) -> None:
+    head, work = store.head(), pipeline.WORK[name]
+
+    def asked_to_end(night: Night, state: State) -> Done:
+        done = work(night, state)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setitem(pipeline.WORK, name, asked_to_end)
+        assert run("sleep") == 143
+    assert (run.summary["result"], store.head()) == ("interrupted", head)
+    assert run("status") == 0
+    assert run.summary["last_sleep"]["exit_code"] == 143
+    assert run("sleep") == 0
+    assert run.summary["result"] == "done"
+
+
+def test_only_the_facts_named(run: Commands, store: Store) -> None:
+    assert run("sleep", "--facts", f"{IDS[3][:6]},{IDS[2]}") == 0
+    assert {record["id"]: record["stage"] for record in run.of("fact")} == dict(zip(IDS, (0, 0, 1, 1), strict=True))
+    assert run("sleep", "--facts", "fffffff") == 2
+    assert run("sleep", "--facts", ",") == 2
+
+
+def test_dissolve_exits_4_where_recall_would_fall(run: Commands, store: Store) -> None:
+    assert run("dissolve", "--all") == 4
+    assert (run.summary["result"], run.summary["refused"]) == ("refused", 4)
+    assert run("sleep") == 0
+    assert run("dissolve", IDS[3], "--dry-run") == 0
+    assert len(store.head().deltas) == 3
+    assert run("dissolve", "--consolidated") == 0
+    assert (run.summary["dissolved"], store.head().deltas) == (4, ())
+    assert run("dissolve", "--consolidated") == 0
+    assert run.summary["result"] == "noop"
+    assert run("dissolve") == 2
+    assert run("dissolve", "--all", "--to", "1.0") == 2
+
+
+def test_a_nap_records_and_changes_no_model(run: Commands, store: Store) -> None:
+    composition = store.head().composition
+    assert run("nap") == 0
+    assert {record["id"] for record in run.of("fact")} == set(IDS)
+    assert (run.summary["facts"], run.summary["chat"], store.head().composition) == (4, 1.0, composition)
+    assert all(entry.recalls for entry in store.ledger().active())
+
+
+def test_people_read_it_too(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sleep"]) == 0
+    said = capsys.readouterr().out
+    assert "5. consolidate" in said
+    assert "stage 0 → 1" in said
+    assert main(["show"]) == 0
+    assert main(["status"]) == 0
+    assert "pressure" in capsys.readouterr().out
+    assert main(["sleep", "-q"]) == 0
+    assert capsys.readouterr().out.split() == sorted(IDS)
