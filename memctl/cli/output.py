@@ -30,7 +30,13 @@ class Output:
 
     def __init__(self, mode: Mode = "human", *, verbose: bool = False) -> None:
         self.mode = mode
+        self._verbose = verbose
+        self._hushed = False
         self._meter = Meter(shown=mode != "quiet", verbose=verbose)
+
+    def hush(self) -> None:
+        """Tells people nothing but errors, unless they sit at a terminal or asked for more: cron mails what it reads."""
+        self._hushed = not (self._verbose or _is_terminal(sys.stdout))
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How far a long job is; a `Progress`."""
@@ -59,7 +65,7 @@ class Output:
 
     def text(self, text: str, style: str = "") -> None:
         """A text for people only, such as a heading; no result of its own."""
-        if self.mode == "human":
+        if self.mode == "human" and not self._hushed:
             self._meter.hide()
             _show(sys.stdout, text, style)
 

@@ -6,6 +6,7 @@ import msgspec
 from typer import Option
 
 from memctl.cli.app import Run
+from memctl.cli.night_log import log_night
 from memctl.cli.options import DryRun, LockWait
 from memctl.cli.views import plural, recall_text
 from memctl.errors import UsageError
@@ -36,11 +37,16 @@ def sleep(
     calm = if_needed and found.pressure.advice != "sleep"
     if dry_run:
         return _plan(run, found, calm)
+    run.out.hush()
     if found.idle or calm:
         return _nothing(run, lock_wait, f"the pressure is {found.pressure.value:.2f}" if calm else "everything is at rest")
     from memctl.sleep.pipeline import sleep as go_to_sleep
 
-    slept = go_to_sleep(store, run.backend, settings, ids=ids, wait=lock_wait, max_time=max_time, progress=run.out.progress)
+    try:
+        slept = go_to_sleep(store, run.backend, settings, ids=ids, wait=lock_wait, max_time=max_time, progress=run.out.progress)
+    except BaseException as error:
+        log_night(store.path, "stopped", f"{type(error).__name__}: {error}")
+        raise
     return _tell(run, slept)
 
 
@@ -76,6 +82,7 @@ def _nothing(run: Run, wait: float, why: str) -> int:
     head = run.store.head().id
     with run.store.writer(wait, "sleep"):
         run.store.workroom.ended(LastSleep(now(), 0, "noop", head, why))
+    log_night(run.store.path, "noop", why)
     run.out.summary({"result": "noop", "reason": why, "gate": None, "snapshot": None}, f"nothing to do: {why}")
     return 0
 
@@ -99,6 +106,8 @@ def _tell(run: Run, slept: "Slept") -> int:
         "snapshot": slept.snapshot.id if slept.snapshot else None,
         "composition": slept.snapshot.composition if slept.snapshot else None,
     }
+    detail = slept.refusal.message if slept.refusal else "; ".join(step.said for step in report.steps)
+    log_night(run.store.path, slept.result, f"{seconds:.1f} s; {detail}")
     if slept.refusal:
         run.out.error(slept.refusal)
         run.out.summary(record)

@@ -11,6 +11,7 @@ from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering
 
 from memctl.backends import factory
 from memctl.cli.main import main
+from memctl.cli.night_log import log_path
 from memctl.sleep import pipeline, steps
 from memctl.sleep.night import Night
 from memctl.sleep.state import STEPS, Health, State, StepName
@@ -184,6 +185,10 @@ def test_a_nap_records_and_changes_no_model(run: Commands, store: Store) -> None
 
 def test_people_read_it_too(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sleep"]) == 0
+    assert capsys.readouterr().out == ""  # no terminal: cron has nothing to mail
+    with store.writer(command="rollback") as writer:
+        writer.rollback("HEAD~1")
+    assert main(["sleep", "-v"]) == 0
     said = capsys.readouterr().out
     assert "5. consolidate" in said
     assert "stage 0 → 1" in said
@@ -192,3 +197,5 @@ def test_people_read_it_too(store: Store, capsys: pytest.CaptureFixture[str]) ->
     assert "pressure" in capsys.readouterr().out
     assert main(["sleep", "-q"]) == 0
     assert capsys.readouterr().out.split() == sorted(IDS)
+    log = log_path().read_text(encoding="utf-8").splitlines()
+    assert [line.split(": ")[1] for line in log] == ["done"] * 3
