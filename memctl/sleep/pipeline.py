@@ -111,9 +111,9 @@ def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
             night.save(state)
     except OutOfTime:
         return Slept("interrupted", report_of(state, night.old))
-    except GateRefused as refusal:
+    if refused := steps.refusal(state, night.settings.sleep):
         night.store.workroom.clear()
-        return Slept("refused", report_of(state, night.old), refusal=refusal)
+        return Slept("refused", report_of(state, night.old), refusal=refused)
     return _commit(night, writer, state)
 
 

@@ -13,6 +13,7 @@ from memctl.evaluation.questions import questions_kept
 from memctl.evaluation.recall import FactRecall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress
+from memctl.settings import SleepSettings
 from memctl.sleep import learning
 from memctl.sleep.night import Night
 from memctl.sleep.pruning import is_worn
@@ -155,19 +156,21 @@ def scale_down(night: Night, state: State) -> Done:
 
 
 def validate(night: Night, state: State) -> Done:
-    """7: all facts, drift and questions once more. Beyond the budget the sleep is abandoned.
-
-    What was beyond its budget before the sleep may stay as it was, so that a memory in a bad state can still be mended.
-
-    Raises:
-        GateRefused: Naming the gate, what was measured, and by how much it is missed.
-    """
-    settings = night.settings.sleep
+    """7: all facts, drift and questions once more."""
     composition = night.composition(state)
     final = night.ask(composition, state.ledger.active(), "asking all facts")
     after = measured(night.backend, composition, night.progress)
-    before = state.before or after
-    state = msgspec.structs.replace(state, final=final, after=after)
+    return msgspec.structs.replace(state, final=final, after=after), said_of(after), {}
+
+
+def refusal(state: State, settings: SleepSettings) -> GateRefused | None:
+    """Why a validated sleep has to be abandoned: the gate, what was measured, and by how much it is missed.
+
+    What was beyond its budget before the sleep may stay as it was, so that a memory in a bad state can still be mended.
+    """
+    before, after = state.before, state.after
+    if before is None or after is None:
+        return None
     drift = max(settings.drift_budget, abs(before.drift))
     general, identity = min(settings.general_kept, before.general), min(settings.identity_kept, before.identity)
     limits = [
@@ -176,16 +179,16 @@ def validate(night: Night, state: State) -> Done:
         ("identity", after.identity, "below", identity, after.identity < identity),
     ]
     for mode in ("raw", "chat"):
-        now, least = _mean(final, mode), _mean(state.asked, mode) - settings.recall_loss
+        now, least = _mean(state.final, mode), _mean(state.asked, mode) - settings.recall_loss
         limits.append((f"recall {mode}", now, "below", least, now < least))
     for gate, value, side, limit, broken in limits:
         if broken:
-            raise GateRefused(
+            return GateRefused(
                 f"the sleep is abandoned: {gate} would be {value:.2%}, {abs(value - limit):.2%} {side} the limit of "
                 f"{limit:.2%}; nothing was changed",
                 "consolidate fewer facts at once (--facts), or see the budgets: memctl config",
             )
-    return state, said_of(after), {}
+    return None
 
 
 def _mean(found: dict[str, FactRecall], mode: str) -> float:
