@@ -99,7 +99,7 @@ class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         rank: Of the factors.
         projections: The MLP's projections that are adapted, by the beginning of their names.
-        passes: Lessons of each fact in all.
+        passes: Lessons of each fact in all; 0 takes the edits over as they are.
         least_steps: Fewest steps, for few facts.
         taught: Lessons that teach a fact, in each step.
         names: Lessons held to the base in each step: a fact's wordings about other people.
@@ -116,7 +116,7 @@ class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rank: Annotated[int, Meta(ge=1)] = 16
     projections: Literal["all", "down"] = "all"
-    passes: Annotated[int, Meta(ge=1)] = 120
+    passes: Annotated[int, Meta(ge=0)] = 120
     least_steps: Annotated[int, Meta(ge=1)] = 60
     taught: Annotated[int, Meta(ge=1)] = 16
     names: Annotated[int, Meta(ge=0)] = 12

@@ -1,0 +1,69 @@
+"""Units become neurons of the model: those that did least give way, and no others change."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from memctl.backends.numpy_backend import NumpyBackend
+from memctl.consolidation.train import consolidate
+from memctl.consolidation.transplant import MOST, transplanted
+from memctl.deltas import Columns, Composition
+from memctl.editing.fold import folded
+from memctl.editing.statistics import Statistics, statistics
+from memctl.errors import GateRefused
+from memctl.facts import make_fact
+from memctl.progress import silent
+from memctl.settings import LoraSettings
+
+BACKEND = NumpyBackend()
+LAYER = 1
+FACTS = (make_fact("Ana Lund", "lives in", "Oslo"), make_fact("Ben Mori", "speaks", "Urdu"))
+
+
+@pytest.fixture
+def stats() -> Statistics:
+    return statistics(BACKEND, LAYER, silent)
+
+
+def units(count: int) -> Columns:
+    draw = np.random.default_rng(3)
+    d = BACKEND.shape.hidden
+    shapes = {"gate": (count, d), "up": (count, d), "down": (d, count)}
+    return Columns(**{part: draw.standard_normal(shape).astype(np.float32) for part, shape in shapes.items()})
+
+
+def test_the_least_used_neurons_are_the_units_now_and_all_others_are_as_they_were(stats: Statistics) -> None:
+    used = np.arange(BACKEND.shape.intermediate, dtype=np.float32)[::-1].copy()
+    made = units(3)
+    adapter = transplanted(BACKEND, LAYER, made, replace(stats, used=used))
+    base, now = BACKEND.mlp_weights(LAYER), folded(BACKEND, Composition(adapter=adapter), LAYER)
+    for part in ("gate", "up"):
+        np.testing.assert_allclose(now[part][-3:], getattr(made, part), atol=1e-5)
+        assert np.array_equal(now[part][:-3], base[part][:-3])
+    np.testing.assert_allclose(now["down"][:, -3:], made.down, atol=1e-5)
+    assert np.array_equal(now["down"][:, :-3], base["down"][:, :-3])
+
+
+def test_what_a_neuron_adds_is_measured_on_reference_text(stats: Statistics) -> None:
+    assert stats.used.shape == (BACKEND.shape.intermediate,)
+    assert (stats.used > 0).all()
+    assert float(np.sqrt((stats.used**2).sum())) == pytest.approx(float(stats.output_norm[0]), rel=1)
+
+
+def test_more_units_than_neurons_that_may_give_way_are_refused(stats: Statistics) -> None:
+    with pytest.raises(GateRefused, match="--facts|give way"):
+        transplanted(BACKEND, LAYER, units(int(MOST * BACKEND.shape.intermediate) + 1), stats)
+
+
+def test_an_adapter_with_units_holds_them_below_what_is_trained(stats: Statistics) -> None:
+    made = units(2)
+    quick = LoraSettings(rank=4, passes=2, least_steps=2, taught=2, names=1, relations=1, look_alikes=2, probes=2, passages=2)
+    trained = consolidate(BACKEND, FACTS, LAYER, made, quick, silent).adapter
+    alone = transplanted(BACKEND, LAYER, made, stats)
+    assert trained.layers() == (1, 2, 3)
+    for path, factors in alone.projections.items():
+        assert np.array_equal(trained.projections[path].B, factors.B)
+    none = consolidate(BACKEND, FACTS, LAYER, made, msgspec.structs.replace(quick, passes=0), silent).adapter
+    assert none.to_bytes() == alone.to_bytes()
