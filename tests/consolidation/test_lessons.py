@@ -3,6 +3,7 @@
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.consolidation.lessons import Curriculum, curriculum
 from memctl.editing.cues import measuring_cues
+from memctl.editing.subjects import names
 from memctl.facts import Fact, make_fact
 from memctl.progress import silent
 from memctl.settings import LoraSettings
@@ -60,11 +61,14 @@ def test_whatever_is_taught_has_counter_examples_in_both_modes() -> None:
 
 
 def test_nobody_who_is_stored_is_held_to_the_base_in_the_wordings_of_a_fact() -> None:
-    """Look-alikes are drawn from few names: with forty of them, Ben Lund would be one of Ana Lund's."""
-    lessons = curriculum(BACKEND, FACTS, LoraSettings(look_alikes=400, strangers=2, probes=0, passages=0), silent)
+    """Look-alikes are drawn from few names: with so many, each of these two would be one of the other's."""
+    first, second, *_ = names().first
+    stored = [f"{first} Lund", f"{second} Lund"]
+    facts = [make_fact(name, "lives in", "Oslo") for name in stored]
+    lessons = curriculum(BACKEND, facts, LoraSettings(look_alikes=300, strangers=0, probes=0, passages=0), silent)
     said = texts(lessons, lessons.kept["names"])
-    assert any("Lund" in text for text in said)
-    assert not any("Ana Lund" in text or "Ben Lund" in text for text in said)
+    assert sum("Lund" in text for text in said) > 100
+    assert not any(name in text for text in said for name in stored)
 
 
 def test_a_kept_lesson_is_scored_where_the_answer_begins_and_at_its_object() -> None:

@@ -13,6 +13,7 @@ import pytest
 from memctl.adapters import Adapter, Factors
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Encoding, Gradient, Row, ValueProblem
+from memctl.deltas import Composition
 from memctl.editing import preflight
 from memctl.editing.edit import Found, find_traces
 from memctl.editing.fold import weight_hashes
@@ -332,5 +333,5 @@ def test_an_adapter_is_attached_kept_by_a_write_and_verified(tmp_path, engine):
     assert found.adapter is not None
     assert found.adapter.to_bytes() == adapter.to_bytes()
     assert verify_deep(store, engine) == []
-    assert measure_drift(engine, found, silent).touched == 1
+    assert measure_drift(engine, Composition(adapter=adapter), silent).touched == 1
     assert composition(store, head).adapter is None
