@@ -116,18 +116,18 @@ class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rank: Annotated[int, Meta(ge=1)] = 16
     projections: Literal["all", "down"] = "all"
-    passes: Annotated[int, Meta(ge=0)] = 120
-    least_steps: Annotated[int, Meta(ge=1)] = 60
-    taught: Annotated[int, Meta(ge=1)] = 16
-    names: Annotated[int, Meta(ge=0)] = 12
-    relations: Annotated[int, Meta(ge=0)] = 6
+    passes: Annotated[int, Meta(ge=0)] = 0
+    least_steps: Annotated[int, Meta(ge=1)] = 40
+    taught: Annotated[int, Meta(ge=1)] = 8
+    names: Annotated[int, Meta(ge=0)] = 8
+    relations: Annotated[int, Meta(ge=0)] = 8
     texts: Annotated[int, Meta(ge=0)] = 1
-    kept_weight: Annotated[float, Meta(ge=0)] = 1.0
-    learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
+    kept_weight: Annotated[float, Meta(ge=0)] = 2.0
+    learning_rate: Annotated[float, Meta(gt=0)] = 1e-3
     look_alikes: Annotated[int, Meta(ge=0)] = 8
     strangers: Annotated[int, Meta(ge=0)] = 2
-    probes: Annotated[int, Meta(ge=0)] = 8
-    passages: Annotated[int, Meta(ge=0)] = 120
+    probes: Annotated[int, Meta(ge=0)] = 20
+    passages: Annotated[int, Meta(ge=0)] = 40
     check_every: Annotated[int, Meta(ge=1)] = 20
 
 

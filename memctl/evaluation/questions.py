@@ -1,6 +1,9 @@
 """General questions, and questions about the model itself: what a change is to leave alone.
 
-Both are asked of the base as well, and only what it answers counts, so that one set serves every model.
+Both are asked of the base as well, and only what it answers counts, so that one set serves every model. A small model answers
+some questions in one wording and not in the next, and then any change to the last bits turns the answer. So a general
+question counts if the base answers it in both of its wordings, and it is kept while one of them is answered. What it says of
+itself is long and free: there the base's answer is kept while it is as likely as it was.
 """
 
 import hashlib
@@ -12,13 +15,15 @@ import msgspec
 
 from memctl.backends.protocol import PRISTINE, Backend
 from memctl.deltas import Composition
-from memctl.evaluation.recall import completions, normalised, position
+from memctl.evaluation.recall import completions, position
 from memctl.facts import Mode
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
-ALIKE = 0.6
-"""Share of the words of the base's answer about itself that have to be in the new one."""
+WORDINGS = ("{q}", "Please answer in one sentence: {q}")
+
+AS_LIKELY = 0.1
+"""Nats a token by which the base's answer about itself may become less likely."""
 
 
 class Questions(msgspec.Struct, frozen=True):
@@ -32,8 +37,8 @@ class Kept(msgspec.Struct, frozen=True):
     """Shares, 0 to 1.
 
     Attributes:
-        general: Of the general questions that the base answers, those that are still answered.
-        identity: Of the questions about the model itself, those whose answer is in most of its words the base's.
+        general: Of the general questions that the base answers in both wordings, those still answered in one of them.
+        identity: Of the questions about the model itself, those to which the base's answer is as likely as it was.
     """
 
     general: float
@@ -49,17 +54,26 @@ def questions() -> Questions:
 def questions_kept(backend: Backend, composition: Composition, progress: Progress) -> Kept:
     """Asks all questions with the composition attached; the base's answers are kept under its fingerprint."""
     asked = questions()
-    prompts: list[tuple[Mode, str]] = [("chat", question) for question, _ in asked.general]
+    prompts: list[tuple[Mode, str]] = [("chat", form.replace("{q}", q)) for form in WORDINGS for q, _ in asked.general]
     prompts += [("chat", question) for question in asked.identity]
     before = _of_base(backend, prompts, progress)
     if not composition:
         return Kept(1.0, 1.0)
+    split = len(asked.general) * len(WORDINGS)
     with backend.attached(composition):
-        after = completions(backend, prompts, progress, "asking general questions")
-    split = len(asked.general)
-    known = [k for k, (_, wanted) in enumerate(asked.general) if position(before[k], wanted) >= 0]
-    general = [position(after[k], asked.general[k][1]) >= 0 for k in known]
-    return Kept(_share(general), _share([_alike(a, b) for a, b in zip(before[split:], after[split:], strict=True)]))
+        after = completions(backend, prompts[:split], progress, "asking general questions")
+        identity = [
+            _as_likely(backend, prompt, said) for (_, prompt), said in zip(prompts[split:], before[split:], strict=True)
+        ]
+    known = [all(hits) for hits in _answered(asked.general, before)]
+    general = [any(hits) for hits, counts in zip(_answered(asked.general, after), known, strict=True) if counts]
+    return Kept(_share(general), _share(identity))
+
+
+def _answered(general: Sequence[tuple[str, str]], said: Sequence[str]) -> list[list[bool]]:
+    """For each general question whether each of its wordings is answered."""
+    count = len(general)
+    return [[position(said[k + n * count], wanted) >= 0 for n in range(len(WORDINGS))] for k, (_, wanted) in enumerate(general)]
 
 
 def _of_base(backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Progress) -> list[str]:
@@ -79,9 +93,11 @@ def _of_base(backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Pr
     return found
 
 
-def _alike(before: str, after: str) -> bool:
-    words = set(normalised(before).split())
-    return len(words & set(normalised(after).split())) >= ALIKE * len(words)
+def _as_likely(backend: Backend, question: str, answer: str) -> bool:
+    asked, whole = backend.encode(question, "chat").tokens, backend.encode(question, "chat", answer).tokens
+    scores = backend.score([whole])
+    own = slice(len(asked) - 1, None)
+    return float((scores.nll[own] - scores.base[own]).mean()) <= AS_LIKELY
 
 
 def _share(hits: Sequence[bool]) -> float:

@@ -13,6 +13,9 @@ from memctl.facts import Fact
 from memctl.progress import Progress
 from memctl.settings import LoraSettings, Settings, settings_hash
 
+PASSES = 40
+"""Lessons of each fact in the first effort, at least."""
+
 
 def learn(
     backend: Backend, facts: Sequence[Fact], edits: Composition, effort: int, settings: Settings, progress: Progress
@@ -37,5 +40,6 @@ def effort_of(mark: str, settings: Settings, most: int) -> int | None:
 
 
 def harder(settings: LoraSettings, effort: int) -> LoraSettings:
-    """The settings with twice the passes for each effort."""
-    return msgspec.structs.replace(settings, passes=settings.passes * 2**effort)
+    """The settings with more passes for each effort; after edits that were taken over as they are, the first one trains."""
+    passes = max(settings.passes, PASSES) * 2 ** (effort - 1) if effort else settings.passes
+    return msgspec.structs.replace(settings, passes=passes)
