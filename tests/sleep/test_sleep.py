@@ -164,6 +164,13 @@ def test_degraded_edits_are_searched_anew_and_nobody_else(store: Store, engine: 
     assert {entry.effort for entry in store.ledger().active()} == {0, 1}
 
 
+def test_a_subject_that_has_no_other_edit_keeps_the_one_it_has(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting = {"Ben Lund": 1, "Cy Mori": 1}
+    engine.script.failing = {"Ben Lund"}
+    assert slept(store, engine).result == "done"
+    assert [store.ledger().entries[id].effort for id in IDS] == [0, 0, 0, 1]
+
+
 def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, engine: ScriptedEngine) -> None:
     engine.script.places = {"Ben Lund": 5, "Cy Mori": 5}  # their units answer to each other
     near = remembering(store.path.parent / "near", engine)
