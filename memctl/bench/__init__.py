@@ -3,5 +3,5 @@
 A suite plans its cells, measures them one by one, and every cell is on disk before the next is begun.
 """
 
-SUITES = ("capacity", "baselines", "lambda", "speed", "counterfact", "zsre")
+SUITES = ("capacity", "baselines", "lambda", "speed", "convergence", "consolidation", "lifetime", "counterfact", "zsre")
 """Names of the suites; `memctl.bench.suites` has the suites themselves."""

@@ -84,7 +84,10 @@ def _setup(suite: Suite, name: str, backend: Backend, settings: Settings) -> Set
     return Setup(
         suite=name,
         model={"name": _model_name(settings), "fingerprint": backend.fingerprint},
-        settings={"backend": settings.backend, "edit": msgspec.to_builtins(settings.edit)},
+        settings={
+            "backend": settings.backend,
+            **{name: msgspec.to_builtins(getattr(settings, name)) for name in ("edit", "lora", "sleep")},
+        },
         config=msgspec.json.decode(msgspec.json.encode(suite.setup())),
         machine=reports.machine(backend.hardware),
         versions=reports.versions(),

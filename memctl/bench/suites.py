@@ -9,12 +9,21 @@ from memctl.bench.capacity import Capacity
 from memctl.bench.config import read_config
 from memctl.bench.counterfact import CounterFact
 from memctl.bench.damping import Damping
+from memctl.bench.nights import Consolidation, Convergence, Lifetime
 from memctl.bench.speed import Speed
 from memctl.bench.suite import Suite
 from memctl.bench.zsre import ZsRe
 from memctl.errors import UsageError
 
-INVENTED = {"capacity": Capacity, "baselines": Baselines, "lambda": Damping, "speed": Speed}
+INVENTED = {
+    "capacity": Capacity,
+    "baselines": Baselines,
+    "lambda": Damping,
+    "speed": Speed,
+    "convergence": Convergence,
+    "consolidation": Consolidation,
+    "lifetime": Lifetime,
+}
 PUBLISHED = {"counterfact": CounterFact, "zsre": ZsRe}
 
 

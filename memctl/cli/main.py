@@ -42,8 +42,8 @@ from memctl.errors import MemctlError, UsageError
 SIGINT, SIGTERM = 130, 143
 
 COMMANDS: dict[str, tuple[shared.Command, ...]] = {
-    "Every day": (inject.inject, audit.audit, sleep.sleep, nap.nap, dissolve.dissolve, bench.bench),
-    "Memory": (demo.demo, init.init, ask.ask, facts.facts, forget.forget, status.status),
+    "Every day": (inject.inject, audit.audit, sleep.sleep, dissolve.dissolve, bench.bench),
+    "Memory": (demo.demo, init.init, ask.ask, facts.facts, forget.forget, nap.nap, status.status),
     "History": (log.log, show.show, diff.diff, rollback.rollback, tag.tag, verify.verify, gc.gc),
 }
 

@@ -21,6 +21,7 @@ def entry_record(entry: LedgerEntry) -> dict[str, Any]:
         "state": entry.state,
         "stage": entry.stage,
         "scale": entry.scale,
+        "effort": entry.effort,
         "superseded_by": entry.superseded_by,
         "provenance": msgspec.to_builtins(entry.provenance),
         "recall": msgspec.to_builtins(last) if last else None,

@@ -4,6 +4,7 @@ import msgspec
 
 from memctl.consolidation.stages import at_scale, by_subject, edit_scale, stage_of, with_entries
 from memctl.editing.null_space import changed_outputs
+from memctl.errors import EditFailed
 from memctl.evaluation.recall import FactRecall
 from memctl.facts import LedgerEntry
 from memctl.settings import SleepSettings
@@ -61,7 +62,11 @@ def attempts_at(state: State, settings: SleepSettings) -> Attempts:
 def _refreshed(night: Night, state: State, attempts: Attempts) -> State:
     """The state with the attempts that lose nothing and move nobody who is healthy."""
     before = night.draft(state, state.ledger)
-    after = night.draft(state, _with(state, attempts))
+    try:
+        after = night.draft(state, _with(state, attempts))
+    except EditFailed as error:  # the edit that there is stays
+        attempts = {subject: entries for subject, entries in attempts.items() if subject not in error.reasons}
+        return _refreshed(night, state, attempts) if attempts and error.reasons else state
     tried = tuple(entry for entries in attempts.values() for entry in entries)
     asked = night.ask(after.composition, tried, "asking the refreshed")
     kept = {

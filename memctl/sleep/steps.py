@@ -115,7 +115,7 @@ def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
 def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:
     told = [entry.fact for entry in facts]
     fresh = [at_scale(entry, 1.0, night.settings.sleep.schedule) for entry in facts]
-    edits = night.draft(msgspec.structs.replace(state, adapter=None), Ledger({entry.id: entry for entry in fresh}))
+    edits = night.draft(state, Ledger({entry.id: entry for entry in fresh}))  # finds dissolved ones in the history
     adapter = learning.learn(night.backend, told, edits.composition, effort, night.settings, night.progress)
     ids = tuple(entry.id for entry in facts)
     return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings, effort))

@@ -25,6 +25,9 @@ CONFIGS = {
     "baselines": f"seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\n{METHODS}",
     "lambda": "seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\ndampings = [0.1, 1.0]\nthresholds = [0.5]\n",
     "speed": "seeds = [1]\nsizes = [1, 5]\nsingle = 1\nbatch = 2\nprompts = 2\ntokens = 4\nrepeats = 1\n",
+    "convergence": "seeds = [1]\nsizes = [2]\nnights = 1\ndamaged = 0.5\nstrangers = 3\nprobed = 1\n",
+    "consolidation": "seeds = [1]\nsizes = [1]\nnights = 1\nstrangers = 3\nprobed = 1\n",
+    "lifetime": "seeds = [1]\nsizes = [1, 2]\nnights = 1\nstrangers = 3\nprobed = 1\n",
     "counterfact": 'seeds = [1]\nsizes = [2]\nneighbours = 1\nmethods = ["memctl", "in-prompt"]\n',
     "zsre": 'seeds = [1]\nsizes = [2]\nmethods = ["memctl", "in-prompt"]\n',
 }
@@ -32,10 +35,16 @@ RECALL = {"raw", "chat", "raw_new", "chat_new", "unedited_raw", "same_chat", "bl
 RECORDS = {"efficacy", "paraphrase_generated", "unedited_specificity", "drift"}
 MEASURED = {
     "speed": {"seconds_per_fact", "ratio", "speed_kept", "peak_memory_gib"},
+    **dict.fromkeys(("convergence", "consolidation", "lifetime"), RECALL | {"general", "stage3", "sleep_seconds", "store_mib"}),
     "counterfact": RECORDS,
     "zsre": RECORDS,
 }
-CELLS = {"capacity": 2, "baselines": 6, "lambda": 3, "speed": 4, "counterfact": 2, "zsre": 2}
+CELLS = {"capacity": 2, "baselines": 6, "lambda": 3, "speed": 4, "convergence": 2, "consolidation": 2}
+CELLS |= {
+    "lifetime": 2,
+    "counterfact": 2,
+    "zsre": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +52,9 @@ def _quick(warm_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("MEMCTL_MODEL", "numpy")
     monkeypatch.setenv("MEMCTL_EDIT_STEPS", "1")
     monkeypatch.setenv("MEMCTL_EDIT_LOOK_ALIKES", "2,2")
+    for name in ("PASSES", "LEAST_STEPS", "LOOK_ALIKES", "STRANGERS", "PROBES", "PASSAGES"):
+        monkeypatch.setenv(f"MEMCTL_LORA_{name}", "1")
+    monkeypatch.setenv("MEMCTL_SLEEP_DRIFT_BUDGET", "1e9")
     for suite, text in CONFIGS.items():
         (tmp_path / f"{suite}.toml").write_text(text, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -81,12 +81,14 @@ def test_a_defect_shows_its_traceback_only_on_request(cli: Cli, store: Store, mo
 
 def test_help_lists_what_exists_with_the_front_row_first(cli: Cli) -> None:
     text = cli("--help").out
-    places = [text.index(f"│ {name} ") for name in ("inject", "audit", "bench", "init", "log", "model", "config")]
+    places = [
+        text.index(f"│ {name} ") for name in ("inject", "audit", "sleep", "dissolve", "bench", "init", "log", "model", "config")
+    ]
     assert places == sorted(places)
     assert cli().out == text
     for function in (function for functions in COMMANDS.values() for function in functions):
         assert cli(function.__name__, "--help").code == 0
-    for later in ("chat", "sleep", "dissolve", "export"):
+    for later in ("chat", "export"):
         assert f"│ {later} " not in text
 
 

@@ -18,6 +18,7 @@ from memctl.deltas import Columns, Composition
 from memctl.editing.edit import Found
 from memctl.editing.solve import Trace
 from memctl.editing.values import Subject
+from memctl.errors import EditFailed
 from memctl.evaluation.drift import measure_drift
 from memctl.facts import Fact, LedgerEntry, Provenance, make_fact
 from memctl.progress import Progress, silent
@@ -51,6 +52,7 @@ class Script:
         uncarried: Facts that no adapter learns.
         chat_only: Facts that an adapter answers in chat alone.
         places: By subject, the direction of its key where it is not one of its own.
+        failing: Subjects of which no search finds an edit any more.
         wanting: Subjects whose edits hold only after so many efforts.
         trained: The facts of each training, in order.
         searched: Subject and steps of each search, in order.
@@ -60,6 +62,7 @@ class Script:
     uncarried: set[str] = field(default_factory=set)
     chat_only: set[str] = field(default_factory=set)
     places: dict[str, int] = field(default_factory=dict)
+    failing: set[str] = field(default_factory=set)
     wanting: dict[str, int] = field(default_factory=dict)
     trained: list[tuple[str, ...]] = field(default_factory=list)
     searched: list[tuple[str, int]] = field(default_factory=list)
@@ -103,6 +106,8 @@ class ScriptedEngine(NumpyBackend):
         searched: dict[Subject, Found],
     ) -> list[Found]:
         """Takes the place of `find_traces`: the unit tells its subject, the length of the value the steps."""
+        if failed := {subject.name: "no edit" for subject in subjects if subject.name in self.script.failing}:
+            raise EditFailed(failed)
         for subject in subjects:
             if subject not in searched:
                 self.script.searched.append((subject.name, settings.steps))

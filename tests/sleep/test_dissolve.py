@@ -3,6 +3,7 @@
 import pytest
 from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering, tell
 
+from memctl.deltas import Composition
 from memctl.errors import UsageError
 from memctl.facts import make_fact
 from memctl.progress import silent
@@ -16,7 +17,7 @@ from memctl.wake.forget import forget
 def learn(store: Store, engine: ScriptedEngine, *facts: int) -> None:
     """Puts an adapter beside the edits that carries some of the facts."""
     told = [FACTS[k] for k in facts]
-    adapter = engine.train(engine, told, 0, SETTINGS, silent)
+    adapter = engine.train(engine, told, Composition(), 0, SETTINGS, silent)
     with store.writer(command="sleep") as writer:
         head = store.head()
         ref = AdapterRef(tuple(sorted(fact.id for fact in told)), writer.put(adapter.to_bytes(), ".safetensors"), "s")

@@ -75,9 +75,11 @@ def test_new_facts_train_the_adapter_anew_over_the_whole_ledger(store: Store, en
         slept(store, engine)
     new = make_fact("Dee Falk", "lives in", "Lima")
     engine.facts[new.id] = new
+    engine.script.searched.clear()
     tell(store, engine, [new])
     slept(store, engine)
     assert engine.script.trained[-1] == tuple(sorted([*IDS, new.id]))
+    assert engine.script.searched == [("Dee Falk", SETTINGS.edit.steps)]  # the others' dissolved edits are in the history
     assert store.ledger().entries[new.id].stage == 1
     assert stages(store) == [3, 3, 3, 3]
 
@@ -155,11 +157,18 @@ def test_degraded_edits_are_searched_anew_and_nobody_else(store: Store, engine: 
     engine.script.searched.clear()
     settings = msgspec.structs.replace(SETTINGS, sleep=msgspec.structs.replace(SETTINGS.sleep, schedule=(1.0, 0.9, 0.8, 0.0)))
     slept(store, engine, settings)
-    assert engine.script.searched == [("Ben Lund", 80), ("Cy Mori", 80)]
+    assert engine.script.searched == [(name, 2 * SETTINGS.edit.steps) for name in ("Ben Lund", "Cy Mori")]
     now = {ref.subject: ref.object for ref in store.head().deltas}
     assert now["Ana Lund"] == others["Ana Lund"]
     assert now["Ben Lund"] != others["Ben Lund"]
     assert {entry.effort for entry in store.ledger().active()} == {0, 1}
+
+
+def test_a_subject_that_has_no_other_edit_keeps_the_one_it_has(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting = {"Ben Lund": 1, "Cy Mori": 1}
+    engine.script.failing = {"Ben Lund"}
+    assert slept(store, engine).result == "done"
+    assert [store.ledger().entries[id].effort for id in IDS] == [0, 0, 0, 1]
 
 
 def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, engine: ScriptedEngine) -> None:

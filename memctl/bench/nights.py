@@ -1,0 +1,220 @@
+"""`consolidation`, `convergence`, `lifetime`: what becomes of facts over nights, measured as they are asked for by day."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from memctl.bench.config import SuiteConfig
+from memctl.bench.learners import Fixed
+from memctl.bench.measure import Unedited, measured
+from memctl.bench.plots import Panel
+from memctl.bench.report import Key
+from memctl.bench.suite import Bench, Planned
+from memctl.deltas import Columns, Delta
+from memctl.editing.subjects import seeded
+from memctl.evaluation.invented import invented_facts, people
+from memctl.facts import Fact, Provenance
+from memctl.progress import silent
+from memctl.sleep.pipeline import sleep
+from memctl.sleep.steps import measured as health_of
+from memctl.store.records import BaseRef
+from memctl.store.store import Store
+from memctl.wake.inject import inject
+from memctl.wake.live import composition, live
+from memctl.wake.outcomes import Told
+
+
+class NightsConfig(SuiteConfig, frozen=True, kw_only=True):
+    """The suites' settings.
+
+    Attributes:
+        nights: Sleeps: after each the suite measures, `lifetime` after the last of a round.
+        damaged: Share of the edits that are made empty before the first night.
+        sharing: Invented people who share a surname.
+        strangers, probed: See `Bystanders`.
+    """
+
+    nights: int = 4
+    damaged: float = 0.0
+    sharing: int = 7
+    strangers: int = 100
+    probed: int = 50
+
+
+class Consolidation:
+    """Facts told at once, and what is left of their edits after each night; damaged first, where that is asked for."""
+
+    config_type = NightsConfig
+    title = "Consolidation: facts over nights"
+
+    def __init__(self, config: NightsConfig) -> None:
+        people(max(config.sizes), config.seeds[0], sharing=config.sharing)  # whether there are so many
+        self.config = config
+
+    @property
+    def about(self) -> str:
+        hurt = f" {self.config.damaged:.0%} of the edits are made empty before the first night." if self.config.damaged else ""
+        return (
+            f"Facts about distinct invented people, of whom {self.config.sharing} share each surname, are told at once.{hurt} "
+            f"Then come {self.config.nights} sleeps. Before the first and after each, all facts are asked for, "
+            f"{self.config.strangers} unseen people are asked about, and at most {self.config.probed} stored ones about six "
+            "other relations each."
+        )
+
+    def setup(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(self.config, str_keys=True)
+        return found
+
+    def plan(self) -> list[Planned]:
+        return [
+            Planned({"seed": seed, "size": size, "night": night}, size)
+            for seed in self.config.seeds
+            for size in self.config.sizes_of(seed)
+            for night in range(self.config.nights + 1)
+        ]
+
+    def run(self, bench: Bench) -> None:
+        unedited = Unedited(bench.backend)
+        for seed in self.config.seeds:
+            for size in self.config.sizes_of(seed):
+                cells: list[Key] = [{"seed": seed, "size": size, "night": k} for k in range(self.config.nights + 1)]
+                if not any(map(bench.lacks, cells)):
+                    continue
+                facts = invented_facts(size, seed, sharing=self.config.sharing)
+                store = _fresh(bench, f"{seed}-{size}")
+                tell(bench, store, facts)
+                damage(store, self.config.damaged, seed)
+                seconds = 0.0
+                for night, cell in enumerate(cells):
+                    if night:
+                        seconds = slept(bench, store)
+                    if bench.lacks(cell):
+                        bench.record(
+                            cell, state_of(bench, store, unedited, facts, seed, self.config) | {"sleep_seconds": seconds}
+                        )
+
+    def panels(self) -> list[Panel]:
+        return [
+            Panel("Facts recalled", ("raw", "chat", "raw_new", "chat_new"), "night", log=False),
+            Panel("Facts that the adapter alone carries", ("stage3",), "night", log=False),
+            Panel("Stored object where it does not belong", _BLEEDS, "night", log=False),
+            Panel("Questions still answered", ("general", "identity"), "night", log=False),
+            Panel("Drift of perplexity on held-out text", ("drift",), "night", log=False),
+            Panel("Seconds of the sleep", ("sleep_seconds",), "night", log=False),
+        ]
+
+
+class Convergence(Consolidation):
+    """The same facts, some of them damaged."""
+
+    title = "Convergence: damaged facts over nights"
+
+
+class Lifetime(Consolidation):
+    """Rounds of new facts and nights in one memory; a cell is what all facts so far have come to."""
+
+    title = "Lifetime: rounds of new facts and nights"
+
+    @property
+    def about(self) -> str:
+        return (
+            "One memory for each seed. In each round it is told facts about new people until it knows as many as the size "
+            f"says, and sleeps {self.config.nights} times. Then all facts, old and new, are asked for."
+        )
+
+    def plan(self) -> list[Planned]:
+        return [Planned(cell, int(cell["size"])) for seed in self.config.seeds for cell in self._cells(seed)]
+
+    def _cells(self, seed: int) -> Iterator[Key]:
+        for size in self.config.sizes_of(seed):
+            yield {"seed": seed, "size": size}
+
+    def run(self, bench: Bench) -> None:
+        unedited = Unedited(bench.backend)
+        for seed in self.config.seeds:
+            cells = list(self._cells(seed))
+            if not any(map(bench.lacks, cells)):
+                continue
+            facts = invented_facts(max(self.config.sizes_of(seed)), seed, sharing=self.config.sharing)
+            store = _fresh(bench, str(seed))
+            told = 0
+            for cell in cells:
+                size = int(cell["size"])
+                tell(bench, store, facts[told:size])
+                told = size
+                seconds = sum(slept(bench, store) for _ in range(self.config.nights))
+                if bench.lacks(cell):
+                    values = state_of(bench, store, unedited, facts[:size], seed, self.config)
+                    bench.record(cell, values | {"sleep_seconds": seconds})
+
+    def panels(self) -> list[Panel]:
+        return [
+            *(replace(panel, axis="size") for panel in super().panels()),
+            Panel("Size of the memory", ("store_mib",), "size"),
+        ]
+
+
+_BLEEDS = ("bleed_raw", "bleed_chat", "relation_bleed_raw", "relation_bleed_chat")
+
+
+def tell(bench: Bench, store: Store, facts: Sequence[Fact]) -> None:
+    """Writes facts in one batch."""
+    told = [Told(fact, Provenance(source="bench")) for fact in facts]
+    inject(store, bench.backend, bench.settings, told, wait=0, force=True, dry_run=False, progress=bench.progress)
+
+
+def damage(store: Store, share: float, seed: int) -> None:
+    """Makes a share of the edits empty, in what they add and in what they would be solved from again."""
+    head, memories = store.head(), live(store)
+    hurt = set(seeded("damage", seed).permutation(len(memories))[: round(share * len(memories))].tolist())
+    if not hurt:
+        return
+    with store.writer(command="bench") as writer:
+        refs = [
+            msgspec.structs.replace(ref, object=writer.put(_emptied(delta).to_bytes(), ".safetensors")) if k in hurt else ref
+            for k, (ref, delta) in enumerate(memories)
+        ]
+        writer.commit(ledger=store.ledger(head), deltas=refs, weights={}, metrics={}, message=f"{len(hurt)} edits damaged")
+
+
+def _emptied(delta: Delta) -> Delta:
+    (edit,) = delta.edits
+    change = edit.change
+    empty = replace(change, down=np.zeros_like(change.down)) if isinstance(change, Columns) else replace(change, U=0 * change.U)
+    return Delta((replace(edit, change=empty, residual=np.zeros_like(edit.residual)),))
+
+
+def slept(bench: Bench, store: Store) -> float:
+    """One night; its seconds."""
+    started = perf_counter()
+    sleep(store, bench.backend, bench.settings, ids=None, wait=0, max_time=None, progress=bench.progress)
+    return perf_counter() - started
+
+
+def state_of(
+    bench: Bench, store: Store, unedited: Unedited, facts: Sequence[Fact], seed: int, config: NightsConfig
+) -> dict[str, float]:
+    """All measures of a memory as it is."""
+    attached = composition(store)
+    values = measured(bench.backend, Fixed(attached), unedited, facts, seed, config)
+    health = health_of(bench.backend, attached, silent)
+    active = store.ledger().active()
+    size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+    return values | {
+        "general": health.general,
+        "identity": health.identity,
+        "stage3": sum(entry.stage == 3 for entry in active) / len(active) if active else 0.0,
+        "edits": len(store.head().deltas),
+        "store_mib": size / 2**20,
+    }
+
+
+def _fresh(bench: Bench, name: str) -> Store:
+    folder = bench.work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    return Store.create(folder, BaseRef("bench", bench.backend.fingerprint), backend=bench.settings.backend)
