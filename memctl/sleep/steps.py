@@ -101,7 +101,9 @@ def consolidate(night: Night, state: State) -> Done:
             state, gate = other, again
     passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
     state = msgspec.structs.replace(state, passed=passed, failed=failed)
-    said = f"{len(passed)} of {len(gate)} facts pass, " + ("after training" if trainings else "under the adapter there was")
+    said = f"{len(passed)} of {len(gate)} facts pass, " + (
+        "under a new adapter" if trainings else "under the adapter there was"
+    )
     return state, said, {"facts": len(ids), "passed": len(passed), "trainings": trainings}
 
 

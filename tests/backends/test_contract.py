@@ -45,7 +45,7 @@ def adapter(backend: Backend, rank: int = 2, size: float = 0.2) -> Adapter:
     for path, (inward, outward) in backend.projections().items():
         A, B = draw.standard_normal((rank, inward)) / inward**0.5, size * draw.standard_normal((outward, rank))
         made[path] = Factors(A.astype(np.float32), B.astype(np.float32))
-    return Adapter(4.0, made)
+    return Adapter(made)
 
 
 def row(backend: Backend, prompt: str, answer: str, sites: tuple[int, ...], group: int = 0, **kind) -> Row:
@@ -571,7 +571,7 @@ class TestAdapters:
         prompt = tokens(backend, PROMPTS[0])
         places = [range(len(prompt))]
         path = backend.tensor_names(LAYER)[part].removesuffix(".weight")
-        made = Adapter(3.0, {path: adapter(backend).projections[path]})
+        made = Adapter({path: adapter(backend).projections[path]})
         under = Composition(adapter=made)
         seen = backend.activations([prompt], LAYER, places)
         weights = folded(backend, under, LAYER)
@@ -596,7 +596,7 @@ class TestAdapters:
             (path, Factors(good.A, good.B[1:])),
             (path, Factors(good.A, good.B[:, 1:])),
         ):
-            with pytest.raises(MemctlError) as refused, backend.attached(Composition(adapter=Adapter(1.0, {place: factors}))):
+            with pytest.raises(MemctlError) as refused, backend.attached(Composition(adapter=Adapter({place: factors}))):
                 pass
             assert refused.value.hint
 
@@ -643,6 +643,20 @@ class TestAdapterProblem:
             for one, loss in zip(lessons, found.losses, strict=True):
                 whole = backend.score([one.tokens]).divergence[list(one.predict)].mean()
                 assert 0.2 * whole < loss <= whole * 1.01  # all but the likeliest tokens are taken for one
+
+    @EVERY
+    def test_it_works_above_what_is_attached_and_holds_to_the_pristine_base(self, backend):
+        _, units = noise(backend, size=0.3)
+        under = composition(LAYER - 1, units)
+        told, held = self.lessons(backend), self.lessons(backend, to_base=True)
+        problem = backend.adapter_problem([*told, *held], LAYER, under)
+        nothing = Adapter({path: Factors(own.A, 0 * own.B) for path, own in upper(backend).projections.items()})
+        losses = problem.evaluate(np.arange(2 * len(told)), None, nothing).losses
+        with backend.attached(under):
+            for one, loss, apart in zip(told, losses, losses[len(told) :], strict=False):
+                scores = backend.score([one.tokens])
+                assert loss == pytest.approx(scores.nll[list(one.predict)].mean(), rel=2e-3)
+                assert 0 < apart <= scores.divergence[list(one.predict)].mean() * 1.01
 
     @MAIN
     @pytest.mark.parametrize("to_base", [False, True])
