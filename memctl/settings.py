@@ -46,11 +46,11 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: Annotated[int, Meta(ge=-1)] = -1
     units: Annotated[int, Meta(ge=0, le=1)] = 1
     damping: Annotated[float, Meta(gt=0)] = 0.1
-    steps: Annotated[int, Meta(ge=1)] = 24
+    steps: Annotated[int, Meta(ge=1)] = 40
     wordings: Annotated[int, Meta(ge=1)] = 3
     probes: Annotated[int, Meta(ge=0)] = 1
     probe_weight: Annotated[float, Meta(ge=0)] = 0.2
-    learning_rate: Annotated[float, Meta(gt=0)] = 1.0
+    learning_rate: Annotated[float, Meta(gt=0)] = 0.8
     norm_bound: Annotated[float, Meta(gt=0)] = 10.0
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.55
     sharpness: Annotated[float, Meta(gt=0)] = 150.0

@@ -45,7 +45,7 @@ from memctl.backends.torch_batches import (
     padded,
 )
 from memctl.backends.torch_composition import attach
-from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of, output_of, rows_are_exact
+from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of, output_of
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
@@ -221,11 +221,8 @@ class TorchBackend:
         def problem(rows: Sequence[Row]) -> ValueProblem:
             return TorchValueProblem(self.model, self.layout, rows, layer, self._chat_begins, lambda: self.attached(under))
 
-        return problem(rows) if self._rows_are_exact else ByGroup(rows, problem)
-
-    @cached_property
-    def _rows_are_exact(self) -> bool:
-        return rows_are_exact(self.layout.layers[0].mlp, self.shape.hidden, self.model.get_output_embeddings().weight)
+        # bfloat16 products are exact by row, but a gradient in 40 steps was not: 1 of 3 subjects differed beside others
+        return ByGroup(rows, problem)
 
     @cached_property
     def _chat_begins(self) -> Tokens:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -129,34 +128,3 @@ def common_prefix(sequences: Sequence[tuple[int, ...]], limit: int) -> int:
             break
         length += 1
     return length
-
-
-def rows_are_exact(mlp: nn.Module, width: int, like: Tensor) -> bool:
-    """Whether rows come out the same to the bit, forwards and backwards, whatever rows are run beside them.
-
-    True of oneDNN's bfloat16 products; BLAS libraries choose a kernel, and with it an order of summation, by the shape.
-
-    Args:
-        mlp: What is tried; `width` that of its input; `like` has the device and the dtype.
-    """
-    random = torch.Generator().manual_seed(0)
-    rows = torch.randn(512, width, generator=random).to(like)
-    heads = torch.randn(64, 4, 32, 64, generator=random).to(like)
-
-    def both(run: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.clone().requires_grad_()
-        y = run(x)
-        y.float().square().sum().backward()
-        assert x.grad is not None
-        return y.detach(), x.grad
-
-    def attend(x: Tensor) -> Tensor:
-        return torch.softmax(x @ x.transpose(2, 3), -1, dtype=torch.float32).to(x.dtype) @ x
-
-    for run, whole in ((mlp, rows), (attend, heads)):
-        y, slope = both(run, whole)
-        for part in (slice(0, 3), slice(7, 20), slice(1, 48)):
-            own, own_slope = both(run, whole[part])
-            if not (torch.equal(own, y[part]) and torch.equal(own_slope, slope[part])):
-                return False
-    return True

@@ -95,7 +95,7 @@ def _taught(backend: Backend, cue: Cue, subject: str) -> Lesson:
 def _other_people(
     backend: Backend, fact: Fact, cues: Sequence[Cue], stored: Container[str], settings: LoraSettings
 ) -> list[Lesson]:
-    """The fact's wordings about people who are not stored: the base's chances where an answer begins and at its object."""
+    """The fact's wordings about people who are not stored: the base's chances from where an answer begins to its object."""
     random = seeded("other people", fact.id)
     count = settings.look_alikes
     same_last = round(count * SAME_NAME)

@@ -1,7 +1,7 @@
 """Where the search for a value begins: the mean of the values of invented facts.
 
 Values of unlike facts have half of their length in common: "say what you were told of this name, in a sentence". From there
-24 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
+40 steps come as far as 80 from zero. It is measured once per base model and layer; the bundled model's ships with the package.
 """
 
 from importlib.resources import files
@@ -25,7 +25,7 @@ from memctl.settings import EditSettings
 FACTS = 32
 """So many relations are sampled, each with one fact; an engine for tests makes do with fewer (see `enough`)."""
 
-SETTINGS = EditSettings(steps=40, learning_rate=0.8)
+SETTINGS = EditSettings(steps=40)
 """The first of these searches begin from nothing or little, so they get more steps than a fact does later."""
 
 

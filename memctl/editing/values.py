@@ -31,7 +31,7 @@ LEARNED = 0.05
 PATIENCE = 3
 """A value is done after so many learned steps on end."""
 
-PROBED = 8
+PROBED = 12
 """Other relations that a subject is held to the base on, drawn by its name; each raw and in chat."""
 
 AT_ONCE = 16

@@ -71,10 +71,12 @@ def test_nobody_who_is_stored_is_held_to_the_base_in_the_wordings_of_a_fact() ->
     assert not any(name in text for text in said for name in stored)
 
 
-def test_a_kept_lesson_is_scored_where_the_answer_begins_and_at_its_object() -> None:
+def test_a_kept_lesson_is_scored_from_where_the_answer_begins_to_its_object() -> None:
     lessons = written(*FACTS)
     chat = BACKEND.encode("", "chat").tokens[:2]
     for number in lessons.kept["names"]:
         lesson = lessons.lessons[number]
         assert lesson.predict[-1] == len(lesson.tokens) - 1
-        assert len(lesson.predict) == (2 if lesson.tokens[:2] == chat else 1)
+        asked = lesson.predict[0]
+        assert lesson.predict == tuple(range(asked, len(lesson.tokens)))
+        assert (asked < len(lesson.tokens) - 1) == (lesson.tokens[:2] == chat)

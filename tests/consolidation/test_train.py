@@ -58,6 +58,7 @@ def test_the_adapter_alone_says_what_it_was_taught() -> None:
         strangers=1,
         probes=2,
         passages=4,
+        kept_weight=1.0,
         learning_rate=1e-3,
         least_steps=10,
     )
