@@ -35,7 +35,7 @@ PROBED = 12
 """Other relations that a subject is held to the base on, drawn by its name; each raw and in chat."""
 
 AT_ONCE = 16
-"""Subjects whose values are sought side by side: rows enough to make the products of matrices worth their overhead."""
+"""Subjects whose values are sought side by side: bounds the rows that are in memory."""
 
 NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
 """What a search for the subject or the object in a rendered text and its tokens ends in where they are not there: a chat
