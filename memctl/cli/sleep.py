@@ -28,7 +28,7 @@ def sleep(
     lock_wait: LockWait = 0.0,
     dry_run: DryRun = False,
 ) -> int:
-    """Audits and mends the edits, trains the adapter, and dissolves the edits that are no longer needed."""
+    """Audits and mends the edits, takes them over into the adapter, and dissolves the edits that are no longer needed."""
     from memctl.sleep.plan import plan
 
     store, settings = run.store, run.effective.settings
