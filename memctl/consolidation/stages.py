@@ -61,7 +61,7 @@ def gated(entries: Sequence[LedgerEntry], passed: Collection[str], schedule: Sch
 
     Args:
         passed: Ids of the facts that were answered.
-        adapter: SHA-256 of the adapter that they were asked under.
+        adapter: What the adapter that they were asked under was trained on.
     """
     stage = stage_of(edit_scale(entries), schedule)
     on, back = min(LAST, stage + 1), max(0, stage - 1)
@@ -75,7 +75,7 @@ def gated(entries: Sequence[LedgerEntry], passed: Collection[str], schedule: Sch
 
 def waiting_under(entries: Iterable[LedgerEntry], adapter: AdapterRef | None) -> list[LedgerEntry]:
     """Those of the facts that failed a gate under this very adapter."""
-    return [entry for entry in entries if adapter is not None and entry.waits == adapter.object]
+    return [entry for entry in entries if adapter is not None and entry.waits == adapter.trained]
 
 
 def with_entries(ledger: Ledger, changed: Iterable[LedgerEntry]) -> Ledger:

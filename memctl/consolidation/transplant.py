@@ -6,7 +6,12 @@ A unit is `down · act(gate·x) (up·x)`, which is what a neuron of a gated MLP 
 
 are three products `B A` whose rank is the number of units: a LoRA adapter that any library runs, with the units' selectivity,
 and nothing left to attach beside the model. What it costs is what the neurons did; the drift is measured before it is kept.
+
+While a unit's edit is still there at a scale s, the neuron adds (1 − s)·downᵢ: both fire alike, so their sum is the edit at
+every s. With the whole value in both, a fact was answered at 1 and lost at 1.5 and 2 times its value.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,7 +26,7 @@ MOST = 0.25
 
 
 def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics) -> Adapter:
-    """The adapter that does on a layer what the units do beside it.
+    """The adapter that does on a layer what the units do beside it, whole.
 
     Raises:
         GateRefused: There are more units than neurons that may give way.
@@ -43,6 +48,21 @@ def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics
     if path["gate"] == path["up"]:
         return Adapter({path["gate"]: _fused(gate, up), path["down"]: down})
     return Adapter({path["gate"]: gate, path["up"]: up, path["down"]: down})
+
+
+def shared_out(adapter: Adapter, backend: Backend, layer: int, units: Columns, scales: Sequence[float]) -> Adapter:
+    """The adapter beside edits that are still there at some scales.
+
+    Args:
+        adapter: One that took just these units over, at whatever scales.
+        scales: Of each unit's edit, from 0.0, where the adapter has all of it.
+    """
+    path = backend.tensor_names(layer)["down"].removesuffix(".weight")
+    chosen = adapter.projections[path].A
+    given = chosen.argmax(axis=1)
+    left = units.down * (1 - np.array(scales, np.float32))
+    down = Factors(chosen, left - backend.mlp_weights(layer)["down"][:, given])
+    return Adapter({**adapter.projections, path: down})
 
 
 def _fused(gate: Factors, up: Factors) -> Factors:

@@ -8,7 +8,7 @@ import msgspec
 
 from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
-from memctl.deltas import Composition
+from memctl.deltas import Columns, Composition
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress
@@ -69,8 +69,7 @@ class Night:
 
     def draft(self, state: State, ledger: Ledger) -> Draft:
         """The memory of another ledger, from what the state and the history have at hand."""
-        basis = Basis.of(self.store, self.head)
-        here = Basis((*state.deltas, *self.head.deltas), state.adapter, self.read, basis.older)
+        here = Basis((*state.deltas, *self.head.deltas), state.adapter, self.read)
         return draft_of(here, self.backend, self.settings.edit, ledger, self.progress, self.searched)
 
     def settled(self, state: State, draft: Draft) -> State:
@@ -79,12 +78,20 @@ class Night:
             msgspec.structs.replace(ref, object=self.keep(delta.to_bytes()))
             for ref, delta in zip(draft.refs, draft.deltas, strict=True)
         ]
+        if draft.adapter is not None:
+            self.keep(draft.adapter.to_bytes())
         return msgspec.structs.replace(state, ledger=draft.ledger, deltas=tuple(refs), adapter=draft.adapter_ref)
 
-    def with_adapter(self, state: State, adapter: Adapter, facts: tuple[str, ...], mark: str) -> State:
-        """The state with an adapter that carries these facts."""
-        ref = AdapterRef(facts, self.keep(adapter.to_bytes()), mark)
-        return msgspec.structs.replace(state, adapter=ref)
+    def with_adapter(self, state: State, adapter: Adapter, facts: tuple[str, ...], mark: str, edits: Draft) -> State:
+        """The state with an adapter that carries these facts, with their edits taken over."""
+        taken = tuple(
+            msgspec.structs.replace(ref, object=self.keep(delta.to_bytes()), scale=0.0)
+            for ref, delta in zip(edits.refs, edits.deltas, strict=True)
+            if isinstance(delta.edits[0].change, Columns)
+        )
+        ref = AdapterRef(facts, self.keep(adapter.to_bytes()), mark, taken)
+        state = msgspec.structs.replace(state, adapter=ref)
+        return self.settled(state, self.draft(state, state.ledger))
 
     def ask(self, composition: Composition, entries: tuple[LedgerEntry, ...], what: str) -> dict[str, FactRecall]:
         """Recall of facts by id, with a composition attached."""
@@ -119,8 +126,7 @@ class Night:
 
     def _whole(self, state: State) -> bool:
         """Whether every object of a state is in the store or the workroom."""
-        shas = {ref.object for ref in state.deltas} | ({state.adapter.object} if state.adapter else set())
-        return all(sha in self.head.objects or self.store.workroom.get(sha) is not None for sha in shas)
+        return all(sha in self.head.objects or self.store.workroom.get(sha) is not None for sha in state.objects)
 
 
 def watched(progress: Progress, prefix: str, late: Callable[[], bool]) -> Progress:

@@ -111,8 +111,7 @@ def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
             night.save(state)
     except OutOfTime:
         return Slept("interrupted", report_of(state, night.old))
-    if refused := steps.refusal(state, night.settings.sleep):
-        night.store.workroom.clear()
+    if refused := steps.refusal(state, night.settings.sleep):  # its work stays: the same sleep is refused again at once
         return Slept("refused", report_of(state, night.old), refusal=refused)
     return _commit(night, writer, state)
 
@@ -123,7 +122,7 @@ def _commit(night: Night, writer: Writer, state: State) -> Slept:
     report = report_of(state, night.old)
     snapshot = None
     if (state.ledger, state.deltas, state.adapter) != (night.old, head.deltas, head.adapter):
-        for sha in sorted({ref.object for ref in state.deltas} | ({state.adapter.object} if state.adapter else set())):
+        for sha in sorted(state.objects):
             writer.put(night.read(sha), ".safetensors")
         after = state.after
         snapshot = writer.commit(

@@ -59,6 +59,12 @@ class State(msgspec.Struct, frozen=True):
     pruned: tuple[str, ...] = ()
     journal: int = 0
 
+    @property
+    def objects(self) -> frozenset[str]:
+        """SHA-256 of every object that its memory needs."""
+        adapter = () if self.adapter is None else self.adapter.objects
+        return frozenset({*(ref.object for ref in self.deltas), *adapter})
+
 
 class FactReport(msgspec.Struct, frozen=True):
     """A fact before and after a sleep; `gate` is what its edit's next scale came to."""

@@ -117,10 +117,10 @@ def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
 def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:
     told = [entry.fact for entry in facts]
     fresh = [at_scale(entry, 1.0, night.settings.sleep.schedule) for entry in facts]
-    edits = night.draft(state, Ledger({entry.id: entry for entry in fresh}))  # finds dissolved ones in the history
+    edits = night.draft(state, Ledger({entry.id: entry for entry in fresh}))
     adapter = learning.learn(night.backend, told, edits.composition, effort, night.settings, night.progress)
     ids = tuple(entry.id for entry in facts)
-    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings, effort))
+    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings, effort), edits)
 
 
 def _at_the_gate(night: Night, state: State) -> dict[str, bool]:
@@ -146,7 +146,7 @@ def _at_the_gate(night: Night, state: State) -> dict[str, bool]:
 def scale_down(night: Night, state: State) -> Done:
     """6: stages move by what the gates said, and edits take the scales that follow; at 0.0 they leave."""
     schedule, told = night.settings.sleep.schedule, {*state.passed, *state.failed}
-    adapter = state.adapter.object if state.adapter else ""
+    adapter = state.adapter.trained if state.adapter else ""
     moved = [
         entry
         for entries in by_subject(state.ledger).values()

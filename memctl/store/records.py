@@ -51,11 +51,23 @@ class AdapterRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         facts: Ids of the facts it carries, sorted.
         object: SHA-256 of its bytes in the store.
         settings: Hash of the settings it was trained with.
+        edits: Those that it took over. It adds 1 − scale of each, which with an edit of that scale beside it makes one.
     """
 
     facts: tuple[str, ...]
     object: Sha256
     settings: str
+    edits: tuple[DeltaRef, ...] = ()
+
+    @property
+    def objects(self) -> frozenset[str]:
+        """SHA-256 of every object it needs: itself, and the edits that would come back without it."""
+        return frozenset({self.object, *(edit.object for edit in self.edits)})
+
+    @property
+    def trained(self) -> str:
+        """SHA-256 of what it is a function of, the scales of its edits left aside: the same at every stage."""
+        return sha256("\n".join([self.settings, *self.facts]).encode())
 
 
 class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,7 +130,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def objects(self) -> frozenset[str]:
         """SHA-256 of every object it needs."""
-        adapter = () if self.adapter is None else (self.adapter.object,)
+        adapter = () if self.adapter is None else self.adapter.objects
         report = (self.report,) if self.report else ()
         return frozenset({self.ledger, *(delta.object for delta in self.deltas), *adapter, *report})
 

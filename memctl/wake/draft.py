@@ -14,16 +14,17 @@ import msgspec
 from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
 from memctl.consolidation.stages import by_subject, edit_scale, without_lost
+from memctl.consolidation.transplant import shared_out
 from memctl.deltas import Composition, Delta, compose
 from memctl.editing.edit import Found, find_traces, solve, trace_of
 from memctl.editing.fold import weight_hashes
 from memctl.editing.solve import Trace
 from memctl.editing.values import Subject
-from memctl.errors import DamagedStore
 from memctl.evaluation.drift import Drift
 from memctl.facts import Fact
 from memctl.progress import Progress
 from memctl.settings import EditSettings, settings_hash
+from memctl.store.encoding import sha256
 from memctl.store.records import AdapterRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.writer import Writer
@@ -39,20 +40,18 @@ class Basis:
 
     Attributes:
         deltas: Edits at hand.
-        adapter: The adapter in force.
+        adapter: The adapter in force, with the edits that it took over: dissolved ones come back from there.
         read: The bytes of an object.
-        older: Edits that are not in force any more, newest first; looked through only for facts that the adapter carries.
     """
 
     deltas: Sequence[DeltaRef]
     adapter: AdapterRef | None
     read: Callable[[str], bytes]
-    older: Callable[[], Iterator[DeltaRef]]
 
     @classmethod
     def of(cls, store: Store, head: Snapshot) -> "Basis":
-        """A snapshot, with its history for dissolved edits that come back."""
-        return cls(head.deltas, head.adapter, store.read_object, lambda: _older_edits(store, head))
+        """A snapshot."""
+        return cls(head.deltas, head.adapter, store.read_object)
 
 
 @dataclass
@@ -78,6 +77,7 @@ def draft_of(
     """Composes the live facts of a ledger; only subjects without an edit at hand are optimised.
 
     Where a fact that the adapter carries is not active any more, the adapter goes and the edits come back (see `stages`).
+    Where it stays, it has what the edits beside it leave to it.
     """
     ledger, adapter = without_lost(ledger, basis.adapter)
     wanted = {wish.subject: wish for wish in _wishes(ledger, settings)}
@@ -90,8 +90,25 @@ def draft_of(
     traces = [kept[name] if name in kept else found[name].trace for name in wanted]
     deltas = solve(backend, traces, settings, progress)
     refs = [DeltaRef(name, wish.ids, "0" * 64, wish.mark, wish.scale) for name, wish in wanted.items()]
-    learned = None if adapter is None else read_adapter(basis.read, adapter)
-    return Draft(ledger, adapter, learned, refs, deltas, traces, found)
+    draft = Draft(ledger, None, None, refs, deltas, traces, found)
+    if adapter is not None:
+        draft.adapter_ref, draft.adapter = _beside(basis, backend, adapter, ledger)
+    return draft
+
+
+def _beside(basis: Basis, backend: Backend, ref: AdapterRef, ledger: Ledger) -> tuple[AdapterRef, Adapter]:
+    """The adapter beside the edits of a ledger."""
+    adapter = read_adapter(basis.read, ref)
+    scales = {subject: edit_scale(entries) for subject, entries in by_subject(ledger).items()}
+    edits = tuple(msgspec.structs.replace(edit, scale=scales[edit.subject]) for edit in ref.edits)
+    if edits == ref.edits:
+        return ref, adapter
+    whole = Composition(tuple((read_delta(basis.read, edit), 1.0) for edit in edits))
+    (layer,) = whole.layers()
+    units = whole.columns(layer)
+    assert units is not None
+    adapter = shared_out(adapter, backend, layer, units, [edit.scale for edit in edits])
+    return msgspec.structs.replace(ref, object=sha256(adapter.to_bytes()), edits=edits), adapter
 
 
 @dataclass(frozen=True)
@@ -127,7 +144,7 @@ def _wishes(ledger: Ledger, settings: EditSettings) -> Iterator[_Wish]:
 def _at_hand(basis: Basis, wanted: Mapping[str, _Wish]) -> dict[str, Trace]:
     """What edits that were made before were solved from, by subject."""
 
-    def met(refs: Sequence[DeltaRef] | Iterator[DeltaRef], open: set[str]) -> Iterator[DeltaRef]:
+    def met(refs: Sequence[DeltaRef], open: set[str]) -> Iterator[DeltaRef]:
         for ref in refs:
             if not open:
                 return
@@ -135,20 +152,10 @@ def _at_hand(basis: Basis, wanted: Mapping[str, _Wish]) -> dict[str, Trace]:
                 open.remove(ref.subject)
                 yield ref
 
-    kept = {ref.subject: trace_of(ref.subject, read_delta(basis.read, ref)) for ref in met(basis.deltas, set(wanted))}
-    carried = set(basis.adapter.facts if basis.adapter else ())
-    dissolved = {name for name, wish in wanted.items() if name not in kept and carried.issuperset(wish.ids)}
-    for ref in met(basis.older(), dissolved) if dissolved else ():
-        try:
-            kept[ref.subject] = trace_of(ref.subject, read_delta(basis.read, ref))
-        except DamagedStore:  # it can be searched again
-            continue
-    return kept
-
-
-def _older_edits(store: Store, head: Snapshot) -> Iterator[DeltaRef]:
-    for past in store.log(head.id):
-        yield from past.deltas
+    taken = basis.adapter.edits if basis.adapter else ()
+    return {
+        ref.subject: trace_of(ref.subject, read_delta(basis.read, ref)) for ref in met((*basis.deltas, *taken), set(wanted))
+    }
 
 
 def commit(writer: Writer, backend: Backend, draft: Draft, drift: Drift, message: str) -> Snapshot:
@@ -157,6 +164,8 @@ def commit(writer: Writer, backend: Backend, draft: Draft, drift: Drift, message
         msgspec.structs.replace(ref, object=writer.put(delta.to_bytes(), ".safetensors"))
         for ref, delta in zip(draft.refs, draft.deltas, strict=True)
     ]
+    if draft.adapter is not None:
+        writer.put(draft.adapter.to_bytes(), ".safetensors")
     return writer.commit(
         ledger=draft.ledger,
         deltas=refs,

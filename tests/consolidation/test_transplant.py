@@ -8,7 +8,7 @@ import pytest
 
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.consolidation.train import consolidate
-from memctl.consolidation.transplant import MOST, transplanted
+from memctl.consolidation.transplant import MOST, shared_out, transplanted
 from memctl.deltas import Columns, Composition
 from memctl.editing.fold import folded
 from memctl.editing.statistics import Statistics, statistics
@@ -44,6 +44,17 @@ def test_the_least_used_neurons_are_the_units_now_and_all_others_are_as_they_wer
         assert np.array_equal(now[part][:-3], base[part][:-3])
     np.testing.assert_allclose(now["down"][:, -3:], made.down, atol=1e-5)
     assert np.array_equal(now["down"][:, :-3], base["down"][:, :-3])
+
+
+def test_beside_edits_a_neuron_has_what_they_leave_of_its_unit(stats: Statistics) -> None:
+    made = units(3)
+    whole = transplanted(BACKEND, LAYER, made, stats)
+    beside = shared_out(whole, BACKEND, LAYER, made, [0.0, 0.5, 1.0])
+    given = np.sort(np.argsort(stats.used, kind="stable")[:3])
+    parts = [folded(BACKEND, Composition(adapter=one), LAYER) for one in (whole, beside)]
+    np.testing.assert_allclose(parts[1]["down"][:, given], made.down * np.float32([1.0, 0.5, 0.0]), atol=1e-5)
+    assert all(np.array_equal(parts[0][name], parts[1][name]) for name in ("gate", "up"))
+    assert shared_out(beside, BACKEND, LAYER, made, [0.0] * 3).to_bytes() == whole.to_bytes()
 
 
 def test_what_a_neuron_adds_is_measured_on_reference_text(stats: Statistics) -> None:

@@ -14,9 +14,11 @@ from memctl.adapters import Adapter, Factors
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Tokens
 from memctl.backends.tiny_tokenizer import USER
+from memctl.consolidation.transplant import transplanted
 from memctl.deltas import Columns, Composition
 from memctl.editing.edit import Found
 from memctl.editing.solve import Trace
+from memctl.editing.statistics import statistics
 from memctl.editing.values import Subject
 from memctl.errors import EditFailed
 from memctl.evaluation.drift import measure_drift
@@ -133,14 +135,16 @@ class ScriptedEngine(NumpyBackend):
         settings: Settings,
         progress: Progress,
     ) -> Adapter:
-        """Takes the place of `learn`: A tells the facts; B is as large as the drift wanted."""
+        """Takes the place of `learn`: above the units, A tells the facts, and B is as large as the drift wanted."""
         self.script.trained.append(tuple(fact.id for fact in facts))
         A, B = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
         A[0, [code(fact.id) for fact in facts]] = 1.0
         B[0] = self.script.drift
         for step in range(3):
             progress("training the adapter", step, 3)
-        return Adapter({PATH: Factors(A, B)})
+        units = edits.columns(LAYER)
+        taken = {} if units is None else transplanted(backend, LAYER, units, statistics(backend, LAYER, silent)).projections
+        return Adapter({**taken, PATH: Factors(A, B)})
 
 
 def remembering(path: Path, engine: ScriptedEngine, facts: Sequence[Fact] = FACTS) -> Store:

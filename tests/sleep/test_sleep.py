@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
-from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering, tell
+from sleep_examples import FACTS, LAYER, SETTINGS, ScriptedEngine, remembering, tell
 
+from memctl.deltas import Composition
+from memctl.editing.fold import folded
 from memctl.facts import make_fact
 from memctl.progress import silent
 from memctl.settings import Settings, SleepSettings
@@ -16,6 +19,7 @@ from memctl.sleep.state import STEPS, Health, SleepReport
 from memctl.store.store import Store
 from memctl.store.verify import verify
 from memctl.wake.forget import forget
+from memctl.wake.live import composition, read_delta
 from memctl.wake.verify_deep import verify_deep
 
 IDS = [fact.id for fact in FACTS]
@@ -36,12 +40,26 @@ def objects(store: Store) -> set[Path]:
     return {path for folder in ("objects", "snapshots") for path in (store.path / folder).rglob("*") if path.is_file()}
 
 
+def assert_values_are_whole(store: Store, engine: ScriptedEngine) -> None:
+    """Every unit's value is there once, whatever the adapter has of it and its edit beside it."""
+    attached = composition(store)
+    beside, ref = attached.columns(LAYER), store.head().adapter
+    assert ref is not None
+    whole = Composition(tuple((read_delta(store.read_object, edit), 1.0) for edit in ref.edits)).columns(LAYER)
+    assert whole is not None
+    taken = folded(engine, Composition(adapter=attached.adapter), LAYER)
+    units = [int(np.flatnonzero((taken["gate"] == gate).all(axis=1))[0]) for gate in whole.gate]
+    there = 0 if beside is None else beside.down
+    np.testing.assert_allclose(taken["down"][:, units] + there, whole.down, atol=1e-3)
+
+
 def test_four_facts_are_carried_by_the_adapter_alone_after_three_sleeps(store: Store, engine: ScriptedEngine) -> None:
     for stage, scale in ((1, 0.5), (2, 0.1), (3, None)):
         night = slept(store, engine)
         assert night.result == "done"
         assert stages(store) == [stage] * 4
         assert {ref.scale for ref in store.head().deltas} == ({scale} if scale else set())
+        assert_values_are_whole(store, engine)
         assert verify(store.path).findings == ()
         assert verify_deep(store, engine) == []
     assert engine.script.trained == [tuple(sorted(IDS))]  # the later sleeps only ask at the next scale
@@ -126,7 +144,18 @@ def test_a_refused_sleep_leaves_everything_as_it_was(
     assert last is not None
     assert (last.exit_code, last.result, last.snapshot) == (4, "refused", head.id)
     assert gate in last.detail
-    assert [path.name for path in (store.path / "sleep").iterdir()] == ["last"]
+
+
+def test_what_was_refused_is_refused_at_once_until_something_changes(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([GOOD, Health(0.02, 0.0, 1.0, 1.0), GOOD, GOOD])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    first, again = slept(store, engine, STRICT), slept(store, engine, STRICT)
+    assert (first.result, again.result, str(first.refusal)) == ("refused", "refused", str(again.refusal))
+    assert len(engine.script.trained) == 1
+    tell(store, engine, [make_fact("Dee Park", "lives in", "Lima")])
+    assert slept(store, engine, STRICT).result == "done"
 
 
 def test_a_memory_beyond_its_budget_can_still_be_mended(
