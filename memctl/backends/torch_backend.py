@@ -45,7 +45,17 @@ from memctl.backends.torch_batches import (
     padded,
 )
 from memctl.backends.torch_composition import attach
-from memctl.backends.torch_layers import cache_of, common_prefix, expanded, inputs_of, key_values_of, output_of
+from memctl.backends.torch_layers import (
+    cache_of,
+    common_prefix,
+    expanded,
+    from_layer,
+    inputs_of,
+    kept_inputs,
+    key_values_of,
+    output_of,
+    stack_of,
+)
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
@@ -316,11 +326,7 @@ class TorchBackend:
         beside = bool(self._attached[-1])
         for batch in batches([len(sequence) for sequence in sequences], TOKENS_AT_ONCE):
             ids = padded([sequences[index] for index in batch]).to(self.device)
-            states = self.model.base_model(input_ids=ids).last_hidden_state
-            base = states
-            if beside:
-                with self.attached(PRISTINE):
-                    base = self.model.base_model(input_ids=ids).last_hidden_state
+            states, base = self._final_states(ids)
             for row, index in enumerate(batch):
                 last = len(sequences[index]) - 1
                 log_p = torch.log_softmax(self._logits(states[row, :last]).float(), -1)
@@ -332,6 +338,19 @@ class TorchBackend:
                     pristine[index] = _numpy(-log_q.gather(-1, said)[:, 0])
                     divergence[index] = _numpy((log_q.exp() * (log_q - log_p)).sum(-1))
         return Scores(*map(np.concatenate, (nll, pristine, divergence)))
+
+    def _final_states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """(rows, tokens, d) last hidden states under what is attached and of the base; the layers below it run once."""
+        layers = self._attached[-1].layers()
+        if not layers:
+            states: Tensor = self.model.base_model(input_ids=ids).last_hidden_state
+            return states, states
+        block = self.layout.layers[layers[0]].block
+        with kept_inputs((block,)) as entering:
+            states = self.model.base_model(input_ids=ids).last_hidden_state
+        with self.attached(PRISTINE), from_layer(stack_of(self.model, block), layers[0]):
+            base: Tensor = self.model.base_model(inputs_embeds=entering[0]).last_hidden_state
+        return states, base
 
     # Compositions
 

@@ -62,23 +62,30 @@ def stack_of(model: nn.Module, block: nn.Module) -> nn.ModuleList:
     )
 
 
-def inputs_of(modules: Sequence[nn.Module], run: Any) -> list[Tensor]:
-    """The first positional inputs of modules during `run()`, which is ended once the last of them is reached."""
+@contextmanager
+def kept_inputs(modules: Sequence[nn.Module], *, last: bool = False) -> Iterator[list[Tensor]]:
+    """Fills a list with the first inputs of modules; if `last`, what runs is ended once the last of them is reached."""
     found: list[Tensor] = []
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         found.append(args[0] if args else kwargs["hidden_states"])
-        if module is modules[-1]:
+        if last and module is modules[-1]:
             raise _Reached
 
     hooks = [module.register_forward_pre_hook(keep, with_kwargs=True) for module in modules]
     try:
-        run()
+        yield found
     except _Reached:
         pass
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def inputs_of(modules: Sequence[nn.Module], run: Any) -> list[Tensor]:
+    """The first inputs of modules during `run()`, which is ended once the last of them is reached."""
+    with kept_inputs(modules, last=True) as found:
+        run()
     return found
 
 

@@ -18,7 +18,7 @@ from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
 from memctl.editing.values import NOT_IN_TOKENS, Subject, Value, find_values
 from memctl.errors import EditFailed, NonFinite, UsageError
-from memctl.facts import Cue
+from memctl.facts import Cue, Mode
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
@@ -98,7 +98,7 @@ def _found(backend: Backend, layer: int, subject: Subject, value: Value, stats: 
     gate = up = np.empty((0, backend.shape.hidden), np.float32)
     key, touched = _by_mode(seen.keys, modes), None
     if settings.units:
-        selector = fit_selector(backend, layer, subject.name, seen.inputs, stats, settings)
+        selector = fit_selector(backend, layer, subject.name, seen.inputs, modes, stats, settings)
         gate, up = selector.gate[None], selector.up[None]
         key = _by_mode(seen.inputs, modes)
         acting = activation(backend.activation, gate, up, stats.reference)
@@ -132,7 +132,7 @@ def trace_of(subject: str, delta: Delta) -> Trace:
     )
 
 
-def _at_subject(backend: Backend, layer: int, subject: str, cues: Sequence[Cue]) -> tuple[Activations, list[str]]:
+def _at_subject(backend: Backend, layer: int, subject: str, cues: Sequence[Cue]) -> tuple[Activations, list[Mode]]:
     """What the layer sees at each mention of the subject in the cues and their answers, and the cues' modes."""
     encodings = [backend.encode(cue.prompt, cue.mode, cue.target) for cue in cues]
     positions = [last_tokens(encoding, subject) for encoding in encodings]
