@@ -11,13 +11,14 @@ import numpy as np
 
 from memctl.bench.config import SuiteConfig
 from memctl.bench.learners import Fixed
-from memctl.bench.measure import Unedited, measured
+from memctl.bench.measure import Unedited, means, measured
 from memctl.bench.plots import Panel
 from memctl.bench.report import Key
 from memctl.bench.suite import Bench, Planned
 from memctl.deltas import Columns, Delta
 from memctl.editing.subjects import seeded
 from memctl.evaluation.invented import invented_facts, people
+from memctl.evaluation.recall import recall
 from memctl.facts import Fact, Provenance
 from memctl.progress import silent
 from memctl.sleep.pipeline import sleep
@@ -61,9 +62,9 @@ class Consolidation:
         hurt = f" {self.config.damaged:.0%} of the edits are made empty before the first night." if self.config.damaged else ""
         return (
             f"Facts about distinct invented people, of whom {self.config.sharing} share each surname, are told at once.{hurt} "
-            f"Then come {self.config.nights} sleeps. Before the first and after each, all facts are asked for, "
-            f"{self.config.strangers} unseen people are asked about, and at most {self.config.probed} stored ones about six "
-            "other relations each."
+            f"Then come {self.config.nights} sleeps. Before the first and after each, all facts are asked for; before the first "
+            f"and after the last, {self.config.strangers} unseen people are asked about, and at most {self.config.probed} stored "
+            "ones about six other relations each. Drift and questions kept in between are the sleep's own measures."
         )
 
     def setup(self) -> dict[str, Any]:
@@ -94,9 +95,11 @@ class Consolidation:
                     if night:
                         seconds = slept(bench, store)
                     if bench.lacks(cell):
-                        bench.record(
-                            cell, state_of(bench, store, unedited, facts, seed, self.config) | {"sleep_seconds": seconds}
-                        )
+                        if night in (0, self.config.nights):
+                            values = state_of(bench, store, unedited, facts, seed, self.config)
+                        else:
+                            values = between(bench, store, facts)
+                        bench.record(cell, values | {"sleep_seconds": seconds})
 
     def panels(self) -> list[Panel]:
         return [
@@ -203,11 +206,20 @@ def state_of(
     attached = composition(store)
     values = measured(bench.backend, Fixed(attached), unedited, facts, seed, config)
     health = health_of(bench.backend, attached, silent)
+    return values | {"general": health.general, "identity": health.identity} | _of_store(store)
+
+
+def between(bench: Bench, store: Store, facts: Sequence[Fact]) -> dict[str, float]:
+    """Recall after a night, and what the sleep measured itself; nothing of that where it was refused."""
+    with bench.backend.attached(composition(store)):
+        found = means(recall(bench.backend, facts, silent))
+    return found | store.head().metrics | _of_store(store)
+
+
+def _of_store(store: Store) -> dict[str, float]:
     active = store.ledger().active()
     size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
-    return values | {
-        "general": health.general,
-        "identity": health.identity,
+    return {
         "stage3": sum(entry.stage == 3 for entry in active) / len(active) if active else 0.0,
         "edits": len(store.head().deltas),
         "store_mib": size / 2**20,
