@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import numpy as np
 
 from memctl.backends import tiny_tokenizer
-from memctl.backends.by_group import ByGroup
 from memctl.backends.fit import require_fit
 from memctl.backends.numpy_adapter import PARTS, NumpyAdapterProblem, factors_of, path_of
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
@@ -122,7 +121,7 @@ class NumpyBackend:
         return [np.concatenate(parts).astype(np.float32) for parts in zip(*found, strict=True)]
 
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
-        return ByGroup(rows, lambda own: NumpyValueProblem(self._model, own, layer, added_by(under)))
+        return NumpyValueProblem(self._model, rows, layer, added_by(under))
 
     def adapter_problem(self, lessons: Sequence[Lesson], layer: int, under: Composition = PRISTINE) -> AdapterProblem:
         return NumpyAdapterProblem(self._model, lessons, layer, added_by(under))

@@ -67,18 +67,16 @@ class NumpyValueProblem:
             for place, row in enumerate(chosen)
         ]
 
-    def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
+    def evaluate(self, rows: NDArray[np.int64], residual: Float, weights: Float, scales: Float) -> Gradient:
         chosen = [self._rows[row] for row in rows]
-        groups = np.array([row.group for row in chosen])
         stream = self._stream[rows, : int(self._length[rows].max())]
         sites = _places([[site - row.sites[0] for site in row.sites if site <= max(row.predict)] for row in chosen])
         predict = _places([[position - row.sites[0] for position in row.predict] for row in chosen])
-        stream[sites] += (scales[:, None] * residuals[groups])[sites[0]]
+        stream[sites] += (scales[:, None] * residual)[sites[0]]
         scored, steps = self._upwards(rows, stream, predict)
         losses, hits, grad_scored = self._loss(rows, scored, predict[0], weights)
         grad = self._downwards(stream.shape, predict, steps, grad_scored)
-        gradient = np.zeros(residuals.shape)
-        np.add.at(gradient, groups[sites[0]], grad[sites] * scales[sites[0], None])
+        gradient = (grad[sites] * scales[sites[0], None]).sum(0)
         return Gradient(losses, hits, gradient.astype(np.float32))
 
     def _upwards(

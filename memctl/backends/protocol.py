@@ -64,7 +64,6 @@ class Row:
         tokens: The whole sequence, target included.
         sites: Positions at which the residual is added to the MLP's output; the first is the earliest change.
         predict: Positions whose next-token distribution is scored; each is at or after the first site.
-        group: Which residual (row of the residual array) is added.
         to_base: Score against the base model's own distribution (KL divergence) instead of the sequence's next
             tokens (negative log-likelihood).
     """
@@ -72,7 +71,6 @@ class Row:
     tokens: Tokens
     sites: tuple[int, ...]
     predict: tuple[int, ...]
-    group: int
     to_base: bool = False
 
 
@@ -83,7 +81,7 @@ class Gradient:
     Attributes:
         losses: (rows,) mean over a row's scored positions, in nats.
         hits: (rows,) whether the greedy prediction is right at every scored position.
-        gradient: (groups, d) gradient of the weighted sum of the losses with respect to the residuals.
+        gradient: (d,) gradient of the weighted sum of the losses with respect to the residual.
     """
 
     losses: Float
@@ -94,14 +92,12 @@ class Gradient:
 class ValueProblem(Protocol):
     """Rows whose tokens before the first site have been run once and are kept; made by `Backend.value_problem`."""
 
-    def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
+    def evaluate(self, rows: NDArray[np.int64], residual: Float, weights: Float, scales: Float) -> Gradient:
         """Loss and gradient on some of the rows.
-
-        What is found for one group is the same to the bit whatever rows of other groups are run beside it.
 
         Args:
             rows: (k,) indices of the rows to run.
-            residuals: (groups, d) added to the output of the layer's MLP at each row's sites.
+            residual: (d,) added to the output of the layer's MLP at each row's sites.
             weights: (k,) factors of the rows' losses in the gradient.
             scales: (k,) factors on the residual in each row.
         """

@@ -84,7 +84,6 @@ class TorchValueProblem:
         self.layout = layout
         self.layer = layer
         self.stack = stack_of(model, layout.layers[layer].block)
-        self.group = np.array([row.group for row in rows])
         self.to_base = np.array([row.to_base for row in rows])
         parts: dict[int, _Part] = {}
         with torch.no_grad(), attached(), eager_attention(self.model):
@@ -98,18 +97,16 @@ class TorchValueProblem:
             self.parts = [parts[k] for k in range(len(rows))]
             self._base = self._base_distributions()
 
-    def evaluate(self, rows: NDArray[np.int64], residuals: Float, weights: Float, scales: Float) -> Gradient:
+    def evaluate(self, rows: NDArray[np.int64], residual: Float, weights: Float, scales: Float) -> Gradient:
         losses = np.zeros(len(rows), np.float32)
         hits = np.zeros(len(rows), np.bool_)
-        slopes = np.zeros((len(rows), residuals.shape[1]), np.float32)
+        slopes = np.zeros((len(rows), len(residual)), np.float32)
         with eager_attention(self.model), self.attached():
             for chosen in _at_once(list(range(len(rows))), ROWS_AT_ONCE):
-                added = scales[chosen, None] * residuals[self.group[rows[chosen]]]
+                added = scales[chosen, None] * residual
                 found = self._evaluate(rows[chosen].tolist(), added, weights[chosen])
                 losses[chosen], hits[chosen], slopes[chosen] = found
-        gradient = np.zeros_like(residuals)
-        np.add.at(gradient, self.group[rows], scales[:, None] * slopes)
-        return Gradient(losses, hits, gradient)
+        return Gradient(losses, hits, scales @ slopes)
 
     def _evaluate(self, rows: list[int], added: Float, weights: Float) -> tuple[Float, NDArray[np.bool_], Float]:
         """Losses and hits of some rows, and the slopes (rows, d) of their weighted losses along what is added to each."""

@@ -60,11 +60,12 @@ class Consolidation:
     @property
     def about(self) -> str:
         hurt = f" {self.config.damaged:.0%} of the edits are made empty before the first night." if self.config.damaged else ""
+        config = self.config
         return (
-            f"Facts about distinct invented people, of whom {self.config.sharing} share each surname, are told at once.{hurt} "
-            f"Then come {self.config.nights} sleeps. Before the first and after each, all facts are asked for; before the first "
-            f"and after the last, {self.config.strangers} unseen people are asked about, and at most {self.config.probed} stored "
-            "ones about six other relations each. Drift and questions kept in between are the sleep's own measures."
+            f"Facts about distinct invented people, of whom {config.sharing} share each surname, are told at once.{hurt} "
+            f"Then come {config.nights} sleeps. Before the first and after each, all facts are asked for. Before the first and "
+            f"after the last, {config.strangers} unseen people are asked about, and {config.probed} stored ones at most about "
+            "six other relations each. Drift and questions kept in between are the sleep's own measures."
         )
 
     def setup(self) -> dict[str, Any]:

@@ -201,7 +201,7 @@ class SequentialMemit:
         for step in range(settings.steps):
             found = problem.evaluate(
                 np.arange(len(rows)),
-                delta[None].astype(np.float32),
+                delta.astype(np.float32),
                 np.array(weights, np.float32),
                 np.ones(len(rows), np.float32),
             )
@@ -210,7 +210,7 @@ class SequentialMemit:
             if loss < LEARNED or step == settings.steps - 1:
                 break
             decay = settings.decay * delta / (length * norm**2) if length else 0.0
-            delta = delta - descent.step(found.gradient[0].astype(np.float64) + decay)
+            delta = delta - descent.step(found.gradient.astype(np.float64) + decay)
             delta *= min(1.0, settings.clamp * norm / max(float(np.linalg.norm(delta)), 1e-12))
         return start + delta
 
@@ -222,13 +222,13 @@ class SequentialMemit:
         begin = next((k for k, (a, b) in enumerate(zip(asked.tokens, whole, strict=False)) if a != b), len(asked.tokens))
         site = begin - 1 if self.settings.site == "prompt" else min(last_tokens(asked, fact.subject)[-1], begin - 1)
         end = len(whole) if self.settings.target == "object" else begin + 1
-        return Row(whole[:end], (site,), tuple(range(begin - 1, end - 1)), 0)
+        return Row(whole[:end], (site,), tuple(range(begin - 1, end - 1)))
 
     def _essence(self, fact: Fact) -> Row:
         """What the subject is stays: held to the model as it was at the subject's last token of "SUBJECT is a"."""
         encoding = self.backend.encode(f"{fact.subject} is a", "raw")
         site = len(encoding.tokens) - 1 if self.settings.site == "prompt" else last_tokens(encoding, fact.subject)[-1]
-        return Row(encoding.tokens, (site,), (site,), 0, to_base=True)
+        return Row(encoding.tokens, (site,), (site,), to_base=True)
 
 
 class _Descent:

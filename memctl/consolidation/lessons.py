@@ -136,7 +136,7 @@ def _held(backend: Backend, probe: Probe, subject: str) -> Lesson:
     if probe.mode == "chat":
         asked = backend.encode(probe.prompt, "chat").tokens
         first = next((k for k, (a, b) in enumerate(zip(asked, row.tokens, strict=False)) if a != b), len(asked)) - 1
-    return Lesson(row.tokens, tuple(range(first, row.predict[0] + 1)), to_base=True)
+    return Lesson(row.tokens, tuple(range(first, row.predict[-1] + 1)), to_base=True)
 
 
 def _passages(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, progress: Progress) -> list[Lesson]:

@@ -48,26 +48,25 @@ def adapter(backend: Backend, rank: int = 2, size: float = 0.2) -> Adapter:
     return Adapter(made)
 
 
-def row(backend: Backend, prompt: str, answer: str, sites: tuple[int, ...], group: int = 0, **kind) -> Row:
+def row(backend: Backend, prompt: str, answer: str, sites: tuple[int, ...], **kind) -> Row:
     start = len(tokens(backend, prompt))
     whole = tokens(backend, prompt, answer)
-    return Row(whole, sites, tuple(range(start - 1, len(whole) - 1)), group, **kind)
+    return Row(whole, sites, tuple(range(start - 1, len(whole) - 1)), **kind)
 
 
-def evaluate(problem, residuals, rows=None, weights=None, scales=None, count=1):
+def evaluate(problem, residual, rows=None, weights=None, scales=None, count=1):
     rows = np.arange(count) if rows is None else np.array(rows)
     weights = np.ones(len(rows), np.float32) if weights is None else np.array(weights, np.float32)
     scales = np.ones(len(rows), np.float32) if scales is None else np.array(scales, np.float32)
-    return problem.evaluate(rows, np.asarray(residuals, np.float32), weights, scales)
+    return problem.evaluate(rows, np.asarray(residual, np.float32), weights, scales)
 
 
-def zeros(backend: Backend, groups: int = 1) -> np.ndarray:
-    return np.zeros((groups, backend.shape.hidden), np.float32)
+def zeros(backend: Backend) -> np.ndarray:
+    return np.zeros(backend.shape.hidden, np.float32)
 
 
-def residuals(backend: Backend, groups: int = 1, seed: int = 1) -> np.ndarray:
-    draw = np.random.default_rng(seed)
-    return draw.standard_normal((groups, backend.shape.hidden)).astype(np.float32)
+def residual(backend: Backend, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(backend.shape.hidden).astype(np.float32)
 
 
 class TestText:
@@ -193,19 +192,19 @@ class TestActivations:
 
 class TestValueProblem:
     def problem(self, backend: Backend):
-        """Rows of unlike lengths, sites and groups; the last is held to the base."""
+        """Rows of unlike lengths and sites; the last is held to the base."""
         rows = [
             row(backend, "Priya Okonkwo lives in", " Rome.", (3,)),
-            row(backend, "Zoë", " sings", (2,), group=1),
+            row(backend, "Zoë", " sings", (2,)),
             row(backend, "The home of Priya is in", " Rome.", (9, 12)),
-            row(backend, "The home of Priya was", " a boat", (9,), group=1, to_base=True),
+            row(backend, "The home of Priya was", " a boat", (9,), to_base=True),
         ]
         return rows, backend.value_problem(rows, LAYER)
 
     @EVERY
     def test_without_a_residual_the_losses_are_the_scores(self, backend):
         rows, problem = self.problem(backend)
-        found = evaluate(problem, zeros(backend, 2), count=4)
+        found = evaluate(problem, zeros(backend), count=4)
         for index, one in enumerate(rows[:3]):
             nll = backend.score([one.tokens]).nll
             wanted = np.mean([nll[position] for position in one.predict])
@@ -214,20 +213,20 @@ class TestValueProblem:
     @EVERY
     def test_rows_held_to_the_base_lose_nothing_without_a_residual(self, backend):
         _, problem = self.problem(backend)
-        found = evaluate(problem, zeros(backend, 2), rows=[3])
+        found = evaluate(problem, zeros(backend), rows=[3])
         assert found.losses[0] == pytest.approx(0, abs=1e-5)
         assert found.hits[0]
-        assert evaluate(problem, residuals(backend, 2), rows=[3]).losses[0] > 1e-6
+        assert evaluate(problem, residual(backend), rows=[3]).losses[0] > 1e-6
 
     @EVERY
     def test_the_gradient_is_that_of_the_weighted_losses(self, backend):
         _, problem = self.problem(backend)
         weights, scales = np.array([1.0, 0.5, 2.0, 3.0]), np.array([1.0, 0.8, 1.1, 0.9])
-        at = residuals(backend, 2)
+        at = residual(backend)
         found = evaluate(problem, at, weights=weights, scales=scales, count=4)
         assert found.gradient.shape == at.shape
         for seed in range(3):
-            way = residuals(backend, 2, seed=10 + seed)
+            way = residual(backend, seed=10 + seed)
             way /= np.linalg.norm(way)
             step = 0.02
             ahead, behind = (
@@ -237,33 +236,9 @@ class TestValueProblem:
             assert float((found.gradient * way).sum()) == pytest.approx(slope, rel=0.03, abs=2e-3)
 
     @MAIN
-    def test_a_group_moves_only_its_own_rows(self, backend):
-        _, problem = self.problem(backend)
-        still = zeros(backend, 2)
-        moved = still.copy()
-        moved[1] = residuals(backend)[0]
-        before, after = (evaluate(problem, r, count=4).losses for r in (still, moved))
-        np.testing.assert_allclose(before[[0, 2]], after[[0, 2]], atol=1e-5)
-        assert (np.abs(before - after)[[1, 3]] > 1e-6).all()
-        assert not evaluate(problem, moved, rows=[0, 2]).gradient[1].any()
-
-    @EVERY
-    def test_what_is_found_for_a_group_does_not_depend_on_the_others(self, backend):
-        """To the bit: a fact told in a batch has the bytes of one told alone."""
-        rows, together = self.problem(backend)
-        at = residuals(backend, 2)
-        for group in (0, 1):
-            own = [index for index, one in enumerate(rows) if one.group == group]
-            alone = backend.value_problem([replace(rows[index], group=0) for index in own], LAYER)
-            found = evaluate(alone, at[[group]], count=len(own))
-            beside = evaluate(together, at, count=4)
-            assert np.array_equal(found.losses, beside.losses[own])
-            assert np.array_equal(found.gradient[0], beside.gradient[group])
-
-    @MAIN
     def test_any_rows_in_any_order_give_their_own_losses(self, backend):
         _, problem = self.problem(backend)
-        at = residuals(backend, 2)
+        at = residual(backend)
         whole = evaluate(problem, at, count=4).losses
         np.testing.assert_allclose(evaluate(problem, at, rows=[3, 0, 2]).losses, whole[[3, 0, 2]], atol=1e-4)
         np.testing.assert_allclose(evaluate(problem, at, rows=[1]).losses, whole[[1]], atol=1e-4)
@@ -271,7 +246,7 @@ class TestValueProblem:
     @MAIN
     def test_scales_multiply_the_residual(self, backend):
         _, problem = self.problem(backend)
-        at = residuals(backend, 2)
+        at = residual(backend)
         scaled = evaluate(problem, at, scales=[0.5] * 4, count=4)
         halved = evaluate(problem, at * 0.5, count=4)
         np.testing.assert_allclose(scaled.losses, halved.losses, atol=1e-4)
@@ -281,8 +256,8 @@ class TestValueProblem:
     def test_the_base_is_asked_whatever_is_attached(self, backend):
         with backend.attached(composition(2, noise(backend)[0])):
             _, problem = self.problem(backend)
-            inside = evaluate(problem, zeros(backend, 2), count=4).losses
-        outside = evaluate(self.problem(backend)[1], zeros(backend, 2), count=4).losses
+            inside = evaluate(problem, zeros(backend), count=4).losses
+        outside = evaluate(self.problem(backend)[1], zeros(backend), count=4).losses
         np.testing.assert_allclose(inside, outside, atol=1e-5)
 
     @EVERY
@@ -297,7 +272,7 @@ class TestValueProblem:
             at = zeros(backend)
             found = evaluate(problem, at)
             assert found.losses[0] == pytest.approx(np.mean([nll[position] for position in one.predict]), abs=1e-4)
-            way = residuals(backend)
+            way = residual(backend)
             way /= np.linalg.norm(way)
             ahead, behind = (evaluate(problem, at + sign * 0.02 * way).losses[0] for sign in (1, -1))
             slope = (float(ahead) - float(behind)) / 0.04
@@ -311,7 +286,7 @@ class TestValueProblem:
         whole = prompt + said
         predict = tuple(range(len(prompt) - 1, len(whole) - 1))
         wrong = (*whole[:-1], whole[-1] ^ 1)
-        problem = backend.value_problem([Row(whole, (3,), predict, 0), Row(wrong, (3,), predict, 0)], LAYER)
+        problem = backend.value_problem([Row(whole, (3,), predict), Row(wrong, (3,), predict)], LAYER)
         assert evaluate(problem, zeros(backend), count=2).hits.tolist() == [True, False]
 
     @EVERY
@@ -321,7 +296,7 @@ class TestValueProblem:
         prompt = "Priya Okonkwo"
         site = len(tokens(backend, prompt)) - 1
         one = row(backend, prompt, " sings", (site,))
-        value = residuals(backend)[0]
+        value = residual(backend)
         everywhere = list(range(len(one.tokens)))
         seen = backend.activations([one.tokens], LAYER, [everywhere])
         if kind == "low rank":
@@ -331,7 +306,7 @@ class TestValueProblem:
             score = selector(seen.inputs, site)
             high = 30.0
             change = Columns(high * score[None], score[None] / np.float32(high), value[:, None])
-        promised = evaluate(backend.value_problem([one], LAYER), value[None]).losses[0]
+        promised = evaluate(backend.value_problem([one], LAYER), value).losses[0]
         with backend.attached(composition(LAYER, change)):
             nll = backend.score([one.tokens]).nll
         assert np.mean([nll[position] for position in one.predict]) == pytest.approx(promised, abs=5e-3)
@@ -405,14 +380,14 @@ class TestGeneration:
 def says(backend: Backend, prompt: tuple[int, ...], token: int) -> Composition:
     """A change at the last layer that answers a prompt with a token, found by gradient."""
     layer, last = backend.shape.layers - 1, len(prompt) - 1
-    problem = backend.value_problem([Row((*prompt, token), (last,), (last,), 0)], layer)
+    problem = backend.value_problem([Row((*prompt, token), (last,), (last,))], layer)
     value = zeros(backend)
     seen = backend.activations([prompt], layer, [list(range(len(prompt)))])
     for _ in range(60):
         found = evaluate(problem, value)
         value -= found.gradient / np.abs(found.gradient).max()
     assert evaluate(problem, value).hits[0]
-    return composition(layer, LowRank(value.T, selector(seen.keys, last)[:, None]))
+    return composition(layer, LowRank(value[:, None], selector(seen.keys, last)[:, None]))
 
 
 class TestScores:
@@ -497,11 +472,11 @@ class TestCompositions:
             "columns": (act * (seen.inputs @ weights["up"].T)) @ columns.down.T,
         }
         whole = (*prompt, 50)
-        problem = backend.value_problem([Row(whole, (last,), (last,), 0)], layer)
+        problem = backend.value_problem([Row(whole, (last,), (last,))], layer)
         for change, output in zip((low_rank, columns), outputs.values(), strict=True):
             with backend.attached(composition(layer, change, scale=0.7)):
                 nll = backend.score([whole]).nll[-1]
-            assert nll == pytest.approx(evaluate(problem, 0.7 * output).losses[0], abs=1e-3)
+            assert nll == pytest.approx(evaluate(problem, 0.7 * output[0]).losses[0], abs=1e-3)
 
     @MAIN
     def test_several_deltas_add_up(self, backend):

@@ -19,13 +19,13 @@ def subject_row(backend: NumpyBackend, prompt: str, mode, target: str, subject: 
     asked, whole = backend.encode(prompt, mode), backend.encode(prompt, mode, target)
     end = whole.text.index(subject) + len(subject)
     site = max(place for place, (a, b) in enumerate(whole.offsets) if a < end <= b)
-    return Row(whole.tokens, (site,), tuple(range(len(asked.tokens) - 1, len(whole.tokens) - 1)), 0)
+    return Row(whole.tokens, (site,), tuple(range(len(asked.tokens) - 1, len(whole.tokens) - 1)))
 
 
 def written(backend: NumpyBackend, rows: list[Row], layer: int, steps: int = 60) -> np.ndarray:
-    """(1, d) residual after some steps of Adam on all rows."""
+    """(d,) residual after some steps of Adam on all rows."""
     problem = backend.value_problem(rows, layer)
-    value, first, second = (np.zeros((1, backend.shape.hidden), np.float32) for _ in range(3))
+    value, first, second = (np.zeros(backend.shape.hidden, np.float32) for _ in range(3))
     which, ones = np.arange(len(rows)), np.ones(len(rows), np.float32)
     for step in range(1, steps + 1):
         g = problem.evaluate(which, value, ones / len(rows), ones).gradient
@@ -39,7 +39,7 @@ def at_key(backend: NumpyBackend, rows: list[Row], layer: int, value: np.ndarray
     seen = backend.activations([r.tokens for r in rows], layer, [range(len(r.tokens)) for r in rows]).keys
     wanted = np.concatenate([[float(place in r.sites) for place in range(len(r.tokens))] for r in rows])
     chooser = np.linalg.lstsq(seen.astype(np.float64), wanted, rcond=1e-6)[0]
-    change = LowRank(value.T, chooser[:, None].astype(np.float32))
+    change = LowRank(value[:, None], chooser[:, None].astype(np.float32))
     nothing = np.zeros((1, 1), np.float32)
     return Composition(((Delta((Edit(layer, change, nothing, nothing),)), 1.0),))
 

@@ -259,17 +259,18 @@ class Faulty(NumpyBackend):
         return super().encode(prompt.replace("☃", ""), mode, answer and answer.replace("☃", ""))
 
     def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
-        self.searches += len({row.group for row in rows})
-        return _NoNumbers(super().value_problem(rows, layer), {row.group for row in rows if "Ben" in self.decode(row.tokens)})
+        self.searches += 1
+        problem = super().value_problem(rows, layer)
+        return _NoNumbers(problem) if "Ben" in self.decode(rows[0].tokens) else problem
 
 
 class _NoNumbers:
-    def __init__(self, problem: ValueProblem, groups: set[int]) -> None:
-        self.problem, self.groups = problem, sorted(groups)
+    def __init__(self, problem: ValueProblem) -> None:
+        self.problem = problem
 
     def evaluate(self, *arguments: Any) -> Gradient:
         found = self.problem.evaluate(*arguments)
-        found.gradient[self.groups] = np.nan
+        found.gradient[:] = np.nan
         return found
 
 
