@@ -22,6 +22,7 @@ from memctl.evaluation.recall import recall
 from memctl.facts import Fact, Provenance
 from memctl.progress import silent
 from memctl.sleep.pipeline import sleep
+from memctl.sleep.plan import plan
 from memctl.sleep.steps import measured as health_of
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
@@ -194,8 +195,10 @@ def _emptied(delta: Delta) -> Delta:
 
 
 def slept(bench: Bench, store: Store) -> float:
-    """One night; its seconds."""
+    """One night; its seconds. Like the command, it begins nothing where nothing is to be done."""
     started = perf_counter()
+    if plan(store, bench.settings).idle:
+        return 0.0
     sleep(store, bench.backend, bench.settings, ids=None, wait=0, max_time=None, progress=bench.progress)
     return perf_counter() - started
 

@@ -34,7 +34,7 @@ def ask(
 ) -> int:
     """Answers a prompt, or each line of a stream of prompts, from memory."""
     from memctl.wake.answer import BATCH, answer, make_prompt
-    from memctl.wake.live import composed, learned, live
+    from memctl.wake.live import composed, learned, live, taken_over
     from memctl.wake.why import why
 
     mode = "raw" if raw else "chat"
@@ -44,7 +44,7 @@ def ask(
     found = _stream(run, mode) if streamed else iter([make_prompt(prompt, mode, {})])
     backend = run.backend
     head = run.store.head()
-    memories = [] if base else live(run.store, head)
+    memories, carried = ([], []) if base else (live(run.store, head), taken_over(run.store, head))
     ledger = run.store.ledger(head) if explain else None
     attached = composed(memories, None if base else learned(run.store, head))
     answered = errors = 0
@@ -54,7 +54,7 @@ def ask(
         for line in bad:
             run.out.error(line.error, line=line.line)
         answers = answer(backend, attached, prompts, max_tokens) if prompts else []
-        reasons = why(backend, memories, ledger, answers) if ledger else [None] * len(answers)
+        reasons = why(backend, [*memories, *carried], ledger, answers) if ledger else [None] * len(answers)
         for one, said, facts in zip(prompts, answers, reasons, strict=True):
             record = {**one.fields, "prompt": one.text, "mode": one.mode, "completion": said.text}
             if facts is not None:

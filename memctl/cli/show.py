@@ -34,7 +34,8 @@ def show(
 def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
     """The ledger entry, its memory, the memories near it, and the snapshots that hold it, newest first."""
     holding = [past.id for past in store.log(head.id) if entry.id in past.carried]
-    ref = next((ref for ref in head.deltas if entry.id in ref.facts), None)
+    taken = [edit for edit in head.adapter.edits if not edit.scale] if head.adapter else []
+    ref = next((ref for ref in (*head.deltas, *taken) if entry.id in ref.facts), None)
     delta, competing = (None, []) if ref is None else _memory(store, head, ref)
     return {
         **entry_record(entry),
@@ -48,11 +49,11 @@ def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
 
 def _memory(store: Store, head: Snapshot, ref: DeltaRef) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     from memctl.editing.inspection import inspect
-    from memctl.wake.live import live
+    from memctl.wake.live import live, taken_over
 
-    memories = {other.subject: delta for other, delta in live(store, head)}
-    found = inspect(ref.subject, memories, head.base)
-    facts = {other.subject: list(other.facts) for other in head.deltas}
+    known = [*live(store, head), *taken_over(store, head)]
+    found = inspect(ref.subject, {other.subject: delta for other, delta in known}, head.base)
+    facts = {other.subject: list(other.facts) for other, _ in known}
     delta = {
         **msgspec.to_builtins(ref),
         "layer": found.layer,

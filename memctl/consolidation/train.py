@@ -74,6 +74,7 @@ def consolidate(
     settings: LoraSettings,
     progress: Progress,
     stop: Stop | None = None,
+    skipped: int = 0,
 ) -> Training:
     """Takes edits into an adapter, and trains it on the layers above. Equal facts in any order give equal adapters.
 
@@ -82,13 +83,14 @@ def consolidate(
         layer: The edited layer.
         units: The edits of these facts; None for edits without units, whose facts are trained from nothing.
         stop: Asked between steps.
+        skipped: See `transplanted`.
 
     Raises:
         MemctlError: There is no layer above the edited one.
     """
     facts = sorted(facts, key=lambda fact: fact.id)
     adapter = untrained(backend, layer + 1, settings)
-    taken = None if units is None else transplanted(backend, layer, units, statistics(backend, layer, progress))
+    taken = None if units is None else transplanted(backend, layer, units, statistics(backend, layer, progress), skipped)
     if taken is not None and not settings.passes:
         return Training(taken, 0, (), False)
     lessons = curriculum(backend, facts, settings, progress)

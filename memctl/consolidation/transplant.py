@@ -25,19 +25,28 @@ MOST = 0.25
 """Largest share of a layer's neurons that may give way."""
 
 
-def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics) -> Adapter:
+def room(backend: Backend) -> int:
+    """How many neurons of a layer may give way."""
+    return int(MOST * backend.shape.intermediate)
+
+
+def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics, skipped: int = 0) -> Adapter:
     """The adapter that does on a layer what the units do beside it, whole.
+
+    Args:
+        skipped: How many lots of least used neurons are left as they are, each of as many as there are units.
 
     Raises:
         GateRefused: There are more units than neurons that may give way.
     """
     count, width = len(units.gate), backend.shape.intermediate
-    if count > MOST * width:
+    if count > room(backend):
         raise GateRefused(
-            f"{count} edits are more than the {int(MOST * width)} neurons of layer {layer} that may give way to them",
+            f"{count} edits are more than the {room(backend)} neurons of layer {layer} that may give way to them",
             "consolidate fewer facts at once: --facts",
         )
-    given = np.sort(np.argsort(stats.used, kind="stable")[:count])
+    first = min(skipped * count, room(backend) - count)
+    given = np.sort(np.argsort(stats.used, kind="stable")[first : first + count])
     base, names = backend.mlp_weights(layer), backend.tensor_names(layer)
     chosen: Float = np.zeros((count, width), np.float32)
     chosen[np.arange(count), given] = 1

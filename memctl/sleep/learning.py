@@ -1,4 +1,9 @@
-"""Training of a sleep's adapter, once over all facts, and again with more effort where facts stay behind."""
+"""The adapter of a sleep: a function of the base, its facts, the settings, and how often it was tried again.
+
+Neurons that give way to units leave a trace in the last bits of everything, and in bfloat16 that turns an answer here and
+there which hung on them. So where an adapter does not hold, the next least used neurons are tried. One that is trained is
+trained twice as long each time.
+"""
 
 from collections.abc import Sequence
 
@@ -14,32 +19,35 @@ from memctl.progress import Progress
 from memctl.settings import LoraSettings, Settings, settings_hash
 
 PASSES = 40
-"""Lessons of each fact in the first effort, at least."""
+"""Lessons of each fact, at least, where there are no units to take over."""
 
 
 def learn(
     backend: Backend, facts: Sequence[Fact], edits: Composition, effort: int, settings: Settings, progress: Progress
 ) -> Adapter:
-    """An adapter that carries these facts alone: a function of the base, the facts, the settings and the effort.
+    """An adapter that carries these facts alone.
 
     Args:
         edits: Those of the facts, at full scale.
+        effort: How often other adapters of these facts did not hold.
     """
     layer = edited_layer(backend, settings.edit)
-    return consolidate(backend, facts, layer, edits.columns(layer), harder(settings.lora, effort), progress).adapter
+    units = edits.columns(layer)
+    lora = _lora(settings, trained=units is None, effort=effort)
+    return consolidate(backend, facts, layer, units, lora, progress, skipped=effort).adapter
 
 
 def mark_of(settings: Settings, effort: int) -> str:
-    """The hash that an adapter trained with this effort is named with: edits go into it too."""
-    return settings_hash(settings.edit, harder(settings.lora, effort))
+    """The hash of the settings, edits' among them, and the effort: what an adapter is named with."""
+    return f"{settings_hash(settings.edit, settings.lora)}.{effort}"
 
 
-def effort_of(mark: str, settings: Settings, most: int) -> int | None:
-    """The effort that an adapter was trained with, up to a most; None where the settings were other ones."""
-    return next((effort for effort in range(most + 1) if mark_of(settings, effort) == mark), None)
+def effort_of(mark: str, settings: Settings) -> int | None:
+    """The effort that an adapter was made with; None where the settings were other ones."""
+    made_with, _, effort = mark.partition(".")
+    return int(effort) if made_with == settings_hash(settings.edit, settings.lora) else None
 
 
-def harder(settings: LoraSettings, effort: int) -> LoraSettings:
-    """The settings with more passes for each effort; after edits that were taken over as they are, the first one trains."""
-    passes = max(settings.passes, PASSES) * 2 ** (effort - 1) if effort else settings.passes
-    return msgspec.structs.replace(settings, passes=passes)
+def _lora(settings: Settings, *, trained: bool, effort: int) -> LoraSettings:
+    passes = max(settings.lora.passes, PASSES) if trained else settings.lora.passes
+    return msgspec.structs.replace(settings.lora, passes=passes * 2**effort)

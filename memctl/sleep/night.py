@@ -13,6 +13,7 @@ from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress
 from memctl.settings import Settings
+from memctl.sleep.learning import effort_of
 from memctl.sleep.state import State
 from memctl.store.encoding import sha256
 from memctl.store.records import AdapterRef, Ledger, Snapshot
@@ -20,7 +21,8 @@ from memctl.store.store import Store
 from memctl.wake.draft import Basis, Draft, Searched, draft_of
 from memctl.wake.live import composed, read_adapter, read_delta
 
-STATE = "state"
+STATE, MENDED = "state", "mended"
+"""The states that are kept: the newest, and the one before there was an adapter, from which another one can be tried."""
 
 
 class OutOfTime(Exception):
@@ -104,20 +106,35 @@ class Night:
     def begun(self) -> State:
         """The state that an earlier sleep with the same beginning was killed in, or the first one."""
         key = self._key()
-        data = self.store.workroom.get(STATE)
-        if data is not None:
-            try:
-                found = msgspec.json.decode(data, type=State)
-            except msgspec.MsgspecError:
-                found = None
-            if found is not None and found.key == key and self._whole(found):
-                return found
+        if (found := self._kept(STATE, key)) is not None:
+            return found
         self.store.workroom.clear()
         return State(key, self.old, self.head.deltas, self.head.adapter)
 
-    def save(self, state: State) -> None:
+    def tried_again(self, refused: State) -> State | None:
+        """The state before a refused adapter, to try another one from; None where all efforts were made, or none was new."""
+        before = self._kept(MENDED, refused.key)
+        if before is None or refused.adapter is None or before.adapter == refused.adapter:
+            return None
+        effort = 1 + (effort_of(refused.adapter.settings, self.settings) or 0)
+        if effort > self.settings.sleep.efforts:
+            return None
+        state = msgspec.structs.replace(before, effort=effort)
+        self.save(state)
+        self.save(state, MENDED)
+        return state
+
+    def _kept(self, name: str, key: str) -> State | None:
+        data = self.store.workroom.get(name)
+        try:
+            found = None if data is None else msgspec.json.decode(data, type=State)
+        except msgspec.MsgspecError:
+            return None
+        return found if found is not None and found.key == key and self._whole(found) else None
+
+    def save(self, state: State, name: str = STATE) -> None:
         """Keeps a state for the next sleep, should this one be killed."""
-        self.store.workroom.put(STATE, msgspec.json.encode(state))
+        self.store.workroom.put(name, msgspec.json.encode(state))
 
     def _key(self) -> str:
         """Hash of all that the work depends on."""

@@ -20,13 +20,15 @@ from memctl.progress import Progress
 from memctl.settings import Settings
 from memctl.sleep import steps
 from memctl.sleep.maintain import maintain
-from memctl.sleep.night import Night, OutOfTime, watched
+from memctl.sleep.night import MENDED, Night, OutOfTime, watched
 from memctl.sleep.state import STEPS, SleepReport, State, Step, StepName, report_of
 from memctl.store.lock import now
 from memctl.store.records import Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.workroom import LastSleep
 from memctl.store.writer import Writer
+
+BEFORE_ADAPTER: StepName = "maintain"
 
 Result = Literal["done", "noop", "refused", "interrupted"]
 
@@ -96,7 +98,20 @@ def sleep(
 
 
 def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
-    state = night.begun()
+    state: State | None = night.begun()
+    while state is not None:
+        last, in_time = _worked(night, state, late)
+        if not in_time:
+            return Slept("interrupted", report_of(last, night.old))
+        refused = steps.refusal(last, night.settings.sleep)
+        if not refused:
+            return _commit(night, writer, last)
+        state = night.tried_again(last)
+    return Slept("refused", report_of(last, night.old), refusal=refused)  # its work stays: the same is refused at once
+
+
+def _worked(night: Night, state: State, late: Callable[[], bool]) -> tuple[State, bool]:
+    """The state after all steps, or after those that there was time for."""
     try:
         for number, name in enumerate(STEPS[:-1], start=1):
             if number <= len(state.steps):
@@ -109,11 +124,11 @@ def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
             step = Step(name, round(monotonic() - started, 3), said, counts)
             state = msgspec.structs.replace(state, steps=(*state.steps, step))
             night.save(state)
+            if name == BEFORE_ADAPTER:
+                night.save(state, MENDED)
     except OutOfTime:
-        return Slept("interrupted", report_of(state, night.old))
-    if refused := steps.refusal(state, night.settings.sleep):  # its work stays: the same sleep is refused again at once
-        return Slept("refused", report_of(state, night.old), refusal=refused)
-    return _commit(night, writer, state)
+        return state, False
+    return state, True
 
 
 def _commit(night: Night, writer: Writer, state: State) -> Slept:

@@ -44,8 +44,8 @@ def plan(store: Store, settings: Settings) -> Plan:
     settled = adapter is not None and all(
         waiting_under(entries, adapter) for entries in by_subject(ledger).values() if edit_scale(entries)
     )
-    effort = None if adapter is None else effort_of(adapter.settings, settings, settings.sleep.efforts)
-    settled = settled and (not head.deltas or effort == settings.sleep.efforts)
+    effort = None if adapter is None else effort_of(adapter.settings, settings)
+    settled = settled and (not head.deltas or (effort or 0) >= settings.sleep.efforts)
     stale = stale or effort is None
     stages = [sum(entry.stage == stage for entry in active) for stage in range(4)]
     return Plan(

@@ -6,6 +6,7 @@ import msgspec
 
 from memctl.backends.protocol import Backend
 from memctl.consolidation.stages import LAST, at_scale, by_subject, gated, next_scale, waiting_under, with_entries
+from memctl.consolidation.transplant import room
 from memctl.deltas import Composition
 from memctl.errors import GateRefused
 from memctl.evaluation.drift import measure_drift
@@ -74,11 +75,11 @@ def audit(night: Night, state: State) -> Done:
 
 
 def consolidate(night: Night, state: State) -> Done:
-    """5: an adapter is trained to carry the facts alone, and each is asked for with its edit at the next stage's scale.
+    """5: an adapter is made to carry the facts alone, and each is asked for with its edit at the next stage's scale.
 
-    An adapter is a function of the facts, the settings and an effort. So one that carries just these facts is not trained
-    again, but where facts fail their gate under it: then once more, with twice the passes. A fact that failed under an adapter
-    is not asked for again before there is another.
+    An adapter is a function of the facts, the settings and an effort. So one that carries just these facts is not made again,
+    but where facts fail their gate under it, or a validation refused it: then once more, with another effort. A fact that
+    failed under an adapter is not asked for again before there is another.
     """
     settings, most = night.settings, night.settings.sleep.efforts
     facts = _to_carry(night, state)
@@ -87,10 +88,10 @@ def consolidate(night: Night, state: State) -> Done:
     ids = tuple(entry.id for entry in facts)
     effort = None
     if state.adapter is not None and state.adapter.facts == ids:
-        effort = learning.effort_of(state.adapter.settings, settings, most)
+        effort = learning.effort_of(state.adapter.settings, settings)
     trainings = 0
-    if effort is None:
-        effort, trainings = 0, 1
+    if effort is None or effort < state.effort:
+        effort, trainings = state.effort, 1
         state = _trained(night, state, facts, effort)
     gate = _at_the_gate(night, state)
     behind = not all(gate.values()) or bool(waiting_under(state.ledger.active(), state.adapter))
@@ -108,10 +109,22 @@ def consolidate(night: Night, state: State) -> Done:
 
 
 def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
-    """The facts that the adapter shall carry, in the order of their ids: those wanted, and those it carries."""
+    """The facts that the adapter shall carry, in the order of their ids: those it carries, and those wanted, the oldest first.
+
+    Where a base has no room for all, the others keep their edits.
+    """
     carried = set(state.adapter.facts if state.adapter else ())
-    active = state.ledger.active()
-    return tuple(entry for entry in active if night.wanted is None or entry.id in night.wanted or entry.id in carried)
+    wanted = {
+        subject: [entry for entry in entries if night.wanted is None or entry.id in night.wanted or entry.id in carried]
+        for subject, entries in by_subject(state.ledger).items()
+    }
+
+    def turn(entries: list[LedgerEntry]) -> tuple[bool, str]:
+        return carried.isdisjoint(entry.id for entry in entries), min(entry.provenance.time for entry in entries)
+
+    subjects = sorted(filter(None, wanted.values()), key=turn)
+    most = room(night.backend) if night.settings.edit.units else len(subjects)
+    return tuple(sorted((entry for entries in subjects[:most] for entry in entries), key=lambda entry: entry.id))
 
 
 def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:

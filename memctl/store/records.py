@@ -50,7 +50,7 @@ class AdapterRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         facts: Ids of the facts it carries, sorted.
         object: SHA-256 of its bytes in the store.
-        settings: Hash of the settings it was trained with.
+        settings: Hash of the settings it was made with, and the number of the attempt.
         edits: Those that it took over. It adds 1 − scale of each, which with an edit of that scale beside it makes one.
     """
 

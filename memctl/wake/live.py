@@ -18,6 +18,12 @@ def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef,
     return [(ref, read_delta(store.read_object, ref)) for ref in refs]
 
 
+def taken_over(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:
+    """The edits that an adapter has all of: they are not attached any more, and tell what its neurons answer to."""
+    ref = (snapshot or store.head()).adapter
+    return [(edit, read_delta(store.read_object, edit)) for edit in ref.edits if not edit.scale] if ref else []
+
+
 def learned(store: Store, snapshot: Snapshot | None = None) -> Adapter | None:
     """The adapter of a snapshot (HEAD if none is given), hashed before it is used; None where there is none."""
     ref = (snapshot or store.head()).adapter

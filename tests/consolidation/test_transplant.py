@@ -57,6 +57,13 @@ def test_beside_edits_a_neuron_has_what_they_leave_of_its_unit(stats: Statistics
     assert shared_out(beside, BACKEND, LAYER, made, [0.0] * 3).to_bytes() == whole.to_bytes()
 
 
+def test_the_next_least_used_give_way_where_the_first_did_not_hold(stats: Statistics) -> None:
+    order = np.argsort(stats.used, kind="stable")
+    for skipped in (0, 1, 2):
+        down = transplanted(BACKEND, LAYER, units(3), stats, skipped).projections["model.layers.1.mlp.down_proj"]
+        assert set(down.A.argmax(axis=1)) == set(order[3 * skipped : 3 * skipped + 3])
+
+
 def test_what_a_neuron_adds_is_measured_on_reference_text(stats: Statistics) -> None:
     assert stats.used.shape == (BACKEND.shape.intermediate,)
     assert (stats.used > 0).all()

@@ -57,6 +57,7 @@ class Script:
         failing: Subjects of which no search finds an edit any more.
         wanting: Subjects whose edits hold only after so many efforts.
         trained: The facts of each training, in order.
+        efforts: The effort of each training.
         searched: Subject and steps of each search, in order.
     """
 
@@ -67,6 +68,7 @@ class Script:
     failing: set[str] = field(default_factory=set)
     wanting: dict[str, int] = field(default_factory=dict)
     trained: list[tuple[str, ...]] = field(default_factory=list)
+    efforts: list[int] = field(default_factory=list)
     searched: list[tuple[str, int]] = field(default_factory=list)
     drift: float = 0.001
 
@@ -137,6 +139,7 @@ class ScriptedEngine(NumpyBackend):
     ) -> Adapter:
         """Takes the place of `learn`: above the units, A tells the facts, and B is as large as the drift wanted."""
         self.script.trained.append(tuple(fact.id for fact in facts))
+        self.script.efforts.append(effort)
         A, B = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
         A[0, [code(fact.id) for fact in facts]] = 1.0
         B[0] = self.script.drift

@@ -1,5 +1,6 @@
 """A sleep: facts go over stage by stage, gates hold, and a night that is refused or quiet leaves the memory as it was."""
 
+from itertools import chain, repeat
 from pathlib import Path
 
 import msgspec
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from sleep_examples import FACTS, LAYER, SETTINGS, ScriptedEngine, remembering, tell
 
+from memctl.consolidation import transplant
 from memctl.deltas import Composition
 from memctl.editing.fold import folded
 from memctl.facts import make_fact
@@ -19,7 +21,7 @@ from memctl.sleep.state import STEPS, Health, SleepReport
 from memctl.store.store import Store
 from memctl.store.verify import verify
 from memctl.wake.forget import forget
-from memctl.wake.live import composition, read_delta
+from memctl.wake.live import composition, read_delta, taken_over
 from memctl.wake.verify_deep import verify_deep
 
 IDS = [fact.id for fact in FACTS]
@@ -62,6 +64,7 @@ def test_four_facts_are_carried_by_the_adapter_alone_after_three_sleeps(store: S
         assert_values_are_whole(store, engine)
         assert verify(store.path).findings == ()
         assert verify_deep(store, engine) == []
+        assert [ref.subject for ref, _ in taken_over(store)] == ([] if scale else ["Ana Lund", "Ben Lund", "Cy Mori"])
     assert engine.script.trained == [tuple(sorted(IDS))]  # the later sleeps only ask at the next scale
     assert plan(store, SETTINGS).idle
     assert all(entry.recalls[-1].recall.chat == 1.0 for entry in store.ledger().active())
@@ -108,6 +111,19 @@ def test_only_the_facts_named_are_consolidated(store: Store, engine: ScriptedEng
     assert engine.script.trained == [(IDS[3],)]
 
 
+def test_what_there_is_no_room_for_keeps_its_edit(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transplant, "MOST", 2 / engine.shape.intermediate)
+    for _ in range(4):
+        assert slept(store, engine).result in ("done", "noop")
+    head = store.head()
+    assert head.adapter is not None
+    assert len(head.adapter.edits) == 2
+    assert [ref.scale for ref in head.deltas] == [1.0]
+    assert sorted(stages(store)) == [0, 3, 3, 3]
+
+
 def test_an_edit_goes_down_only_with_all_its_facts(store: Store, engine: ScriptedEngine) -> None:
     engine.script.uncarried = {IDS[1]}
     engine.script.needs = {IDS[1]: 0.7}
@@ -133,7 +149,7 @@ def test_a_refused_sleep_leaves_everything_as_it_was(
     store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, bad: Health, gate: str
 ) -> None:
     head, before = store.head(), objects(store)
-    measured = iter([GOOD, bad])
+    measured = chain([GOOD], repeat(bad))
     monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
     night = slept(store, engine, STRICT)
     assert (night.result, night.snapshot) == ("refused", None)
@@ -149,13 +165,25 @@ def test_a_refused_sleep_leaves_everything_as_it_was(
 def test_what_was_refused_is_refused_at_once_until_something_changes(
     store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = iter([GOOD, Health(0.02, 0.0, 1.0, 1.0), GOOD, GOOD])
+    attempts = 1 + STRICT.sleep.efforts
+    measured = iter([GOOD, *[Health(0.02, 0.0, 1.0, 1.0)] * attempts, GOOD, GOOD])
     monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
     first, again = slept(store, engine, STRICT), slept(store, engine, STRICT)
     assert (first.result, again.result, str(first.refusal)) == ("refused", "refused", str(again.refusal))
-    assert len(engine.script.trained) == 1
+    assert len(engine.script.trained) == attempts
     tell(store, engine, [make_fact("Dee Park", "lives in", "Lima")])
     assert slept(store, engine, STRICT).result == "done"
+
+
+def test_where_an_adapter_is_refused_another_one_is_tried(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([GOOD, Health(0.0, 0.0, 0.9, 1.0), GOOD, GOOD])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    assert slept(store, engine, STRICT).result == "done"
+    assert engine.script.efforts == [0, 1]
+    assert slept(store, engine, STRICT).result == "done"
+    assert (engine.script.efforts, stages(store)) == ([0, 1], [2, 2, 2, 2])  # and that one stays
 
 
 def test_a_memory_beyond_its_budget_can_still_be_mended(
@@ -170,6 +198,8 @@ def test_facts_that_are_lost_between_gate_and_end_refuse_the_sleep(store: Store,
     head = store.head()
 
     def forgetful(what: str, done: int, total: int) -> None:
+        if "training" in what:  # each adapter is fine until it has passed the gate
+            engine.script.uncarried, engine.script.needs = set(), {}
         if "at the gate" in what and done == total:
             engine.script.uncarried = {IDS[2]}
             engine.script.needs = {IDS[2]: 1.0}

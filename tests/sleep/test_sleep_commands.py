@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_a_dry_run_prints_the_plan_and_takes_no_lock(run: Commands, store: Store
 
 def test_a_refused_sleep_exits_4_and_says_why(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     head = store.head()
-    measured = iter([Health(0.0, 0.0, 1.0, 1.0), Health(0.0, 0.0, 0.5, 1.0)])
+    measured = chain([Health(0.0, 0.0, 1.0, 1.0)], repeat(Health(0.0, 0.0, 0.5, 1.0)))
     monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
     assert run("sleep") == 4
     assert (run.summary["result"], store.head()) == ("refused", head)
