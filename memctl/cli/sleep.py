@@ -64,7 +64,7 @@ def _plan(run: Run, found: "Plan", calm: bool) -> int:
     work = [
         f"curate       {plural(found.waiting, 'fact')} waiting in the journal",
         f"maintain     {found.degraded} degraded when last asked",
-        "consolidate  " + ("an adapter is trained" if found.trains else "the adapter carries these facts already"),
+        "consolidate  " + ("an adapter is made" if found.trains else "the adapter carries these facts already"),
         f"scale down   {found.edits} edits; facts at the stages 0 to 3: {', '.join(map(str, found.stages))}",
         f"pressure     {found.pressure.value:.2f}",
     ]
