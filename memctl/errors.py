@@ -2,6 +2,7 @@
 
 MemctlError                 1   anything that went wrong and has no code of its own
 ├── UsageError              2   the command line or an input record does not make sense
+│   └── AmbiguousId         2   an abbreviated id stands for several facts
 ├── GateRefused             4   a measurement forbade the change; nothing was kept
 ├── StoreNotFound          10   there is no memory directory at the place named
 ├── StoreLocked            11   another writer holds the store
@@ -41,6 +42,10 @@ class MemctlError(Exception):
 
 class UsageError(MemctlError):
     exit_code = 2
+
+
+class AmbiguousId(UsageError):
+    pass
 
 
 class GateRefused(MemctlError):

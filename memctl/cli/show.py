@@ -8,7 +8,7 @@ from typer import Argument
 
 from memctl.cli.app import Run
 from memctl.cli.views import entry_record, snapshot_record
-from memctl.errors import UsageError
+from memctl.errors import AmbiguousId, UsageError
 from memctl.facts import LedgerEntry
 from memctl.store.records import DeltaRef, Snapshot
 from memctl.store.store import Store
@@ -79,7 +79,7 @@ def _resolved(run: Run, id: str, no_fact: UsageError) -> Snapshot:
     try:
         return run.store.snapshot(id)
     except UsageError as no_snapshot:
-        if "could be any of" in no_fact.message:
+        if isinstance(no_fact, AmbiguousId):
             raise no_fact from no_snapshot
         raise UsageError(f"{id!r} is neither a fact nor a snapshot", "`memctl facts`, `memctl log`") from no_snapshot
 

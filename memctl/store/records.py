@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from memctl.errors import MemctlError, NonFinite, UsageError
+from memctl.errors import AmbiguousId, MemctlError, NonFinite, UsageError
 from memctl.facts import LedgerEntry
 from memctl.store.encoding import FORMAT, compact, damaged, decode, sha256
 
@@ -83,7 +83,8 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The one entry whose id begins with `prefix`.
 
         Raises:
-            UsageError: No entry does, or several do.
+            UsageError: No entry does.
+            AmbiguousId: Several do.
         """
         found = [self.entries[id] for id in sorted(self.entries) if prefix and id.startswith(prefix)]
         if len(found) == 1:
@@ -92,7 +93,7 @@ class Ledger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise UsageError(f"no fact has an id that begins with {prefix!r}", "`memctl facts` lists them")
         candidates = ", ".join(f"{entry.id} ({entry.fact})" for entry in found[:8])
         more = f" and {len(found) - 8} more" if len(found) > 8 else ""
-        raise UsageError(f"{prefix!r} could be any of {candidates}{more}", "give more digits of the id")
+        raise AmbiguousId(f"{prefix!r} could be any of {candidates}{more}", "give more digits of the id")
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
