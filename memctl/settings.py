@@ -94,7 +94,7 @@ class SleepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How sleep trains an adapter above what it takes over. Everything that changes its bytes is here and in the facts, and nothing else.
+    """How sleep trains an adapter above what it takes over. What changes its bytes is here and in the facts, nothing else.
 
     Attributes:
         rank: Of the factors.
