@@ -116,6 +116,14 @@ def begin(
     return SequentialMemit(backend, chosen, progress)
 
 
+def prepare(backend: Backend, settings: Settings, progress: Progress) -> None:
+    """Measures what edits need to know of a base model once, so that no fact pays for it."""
+    layer = edited_layer(backend, settings.edit)
+    first_guess(backend, layer, float(statistics(backend, layer, progress).output_norm[0]), progress)
+    if not settings.edit.units:
+        covariance(backend, layer, progress)
+
+
 class Fixed:
     """A composition that was made elsewhere."""
 
@@ -138,10 +146,7 @@ class Stored:
 
     def __init__(self, backend: Backend, settings: Settings, folder: Path, progress: Progress) -> None:
         self.backend, self.settings = backend, settings
-        layer = edited_layer(backend, settings.edit)
-        first_guess(backend, layer, float(statistics(backend, layer, progress).output_norm[0]), progress)
-        if not settings.edit.units:
-            covariance(backend, layer, progress)
+        prepare(backend, settings, progress)
         if (folder / "HEAD").is_file():
             self.store = Store.open(folder)
         else:

@@ -7,10 +7,12 @@ from typing import Protocol
 import msgspec
 
 from memctl.backends.protocol import PRISTINE, Backend
-from memctl.bench.learners import Learner
+from memctl.bench.learners import Fixed, Learner
+from memctl.deltas import Composition
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import strangers
 from memctl.evaluation.locality import bleed_of, locality_of, other_relations, stranger_prompts
+from memctl.evaluation.questions import questions_kept
 from memctl.evaluation.recall import FactRecall, completions, judged, recall, recall_prompts
 from memctl.facts import Fact, Mode
 from memctl.progress import silent
@@ -68,6 +70,15 @@ def measured(
     values |= msgspec.structs.asdict(near)
     values |= {"relation_bleed_raw": bled.raw, "relation_bleed_chat": bled.chat}
     return values | {"drift": drift.perplexity, "divergence": drift.divergence}
+
+
+def measured_with_questions(
+    backend: Backend, attached: Composition, unedited: Unedited, facts: Sequence[Fact], seed: int, config: Bystanders
+) -> dict[str, float]:
+    """All measures of what these facts have become, and the general and identity questions that are still answered."""
+    kept = questions_kept(backend, attached, silent)
+    values = measured(backend, Fixed(attached), unedited, facts, seed, config)
+    return values | {"general": kept.general, "identity": kept.identity}
 
 
 def answers(backend: Backend, learner: Learner, prompts: Sequence[tuple[Mode, str]]) -> list[str]:

@@ -53,6 +53,7 @@ MEASURES = {
     "drift": Measure("drift", "percent", "change of perplexity on text that no edit saw"),
     "divergence": Measure("KL", "number", "mean KL divergence from the base per token of that text, in nats"),
     "refused": Measure("refused", "number", "facts that the method could not take in, counted as not recalled"),
+    "seconds": Measure("s", "seconds", "to take all facts in at once; of those that slept, their writing and all nights"),
     "seconds_per_fact": Measure("s per fact", "seconds", "to tell one more fact, read-back and drift included"),
     "edit_seconds_per_fact": Measure("edit s per fact", "seconds", "values, keys, units and solve alone"),
     "forward_seconds_per_fact": Measure("forward s per fact", "seconds", "one forward pass over the fact's training cues"),

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from memctl.bench.capacity import BLEEDS
 from memctl.bench.config import SuiteConfig
-from memctl.bench.learners import Fixed
-from memctl.bench.measure import Unedited, means, measured
+from memctl.bench.measure import Unedited, means, measured_with_questions
 from memctl.bench.plots import Panel
 from memctl.bench.report import Key
 from memctl.bench.suite import Bench, Planned
@@ -23,7 +23,6 @@ from memctl.facts import Fact, Provenance
 from memctl.progress import silent
 from memctl.sleep.pipeline import sleep
 from memctl.sleep.plan import plan
-from memctl.sleep.steps import measured as health_of
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
 from memctl.wake.inject import inject
@@ -89,7 +88,7 @@ class Consolidation:
                 if not any(map(bench.lacks, cells)):
                     continue
                 facts = invented_facts(size, seed, sharing=self.config.sharing)
-                store = _fresh(bench, f"{seed}-{size}")
+                store = fresh(bench, f"{seed}-{size}")
                 tell(bench, store, facts)
                 damage(store, self.config.damaged, seed)
                 seconds = 0.0
@@ -107,7 +106,7 @@ class Consolidation:
         return [
             Panel("Facts recalled", ("raw", "chat", "raw_new", "chat_new"), "night", log=False),
             Panel("Facts that the adapter alone carries", ("stage3",), "night", log=False),
-            Panel("Stored object where it does not belong", _BLEEDS, "night", log=False),
+            Panel("Stored object where it does not belong", BLEEDS, "night", log=False),
             Panel("Questions still answered", ("general", "identity"), "night", log=False),
             Panel("Drift of perplexity on held-out text", ("drift",), "night", log=False),
             Panel("Seconds of the sleep", ("sleep_seconds",), "night", log=False),
@@ -146,7 +145,7 @@ class Lifetime(Consolidation):
             if not any(map(bench.lacks, cells)):
                 continue
             facts = invented_facts(max(self.config.sizes_of(seed)), seed, sharing=self.config.sharing)
-            store = _fresh(bench, str(seed))
+            store = fresh(bench, str(seed))
             told = 0
             for cell in cells:
                 size = int(cell["size"])
@@ -162,9 +161,6 @@ class Lifetime(Consolidation):
             *(replace(panel, axis="size") for panel in super().panels()),
             Panel("Size of the memory", ("store_mib",), "size"),
         ]
-
-
-_BLEEDS = ("bleed_raw", "bleed_chat", "relation_bleed_raw", "relation_bleed_chat")
 
 
 def tell(bench: Bench, store: Store, facts: Sequence[Fact]) -> None:
@@ -207,10 +203,8 @@ def state_of(
     bench: Bench, store: Store, unedited: Unedited, facts: Sequence[Fact], seed: int, config: NightsConfig
 ) -> dict[str, float]:
     """All measures of a memory as it is."""
-    attached = composition(store)
-    values = measured(bench.backend, Fixed(attached), unedited, facts, seed, config)
-    health = health_of(bench.backend, attached, silent)
-    return values | {"general": health.general, "identity": health.identity} | _of_store(store)
+    values = measured_with_questions(bench.backend, composition(store), unedited, facts, seed, config)
+    return values | _of_store(store)
 
 
 def between(bench: Bench, store: Store, facts: Sequence[Fact]) -> dict[str, float]:
@@ -230,7 +224,8 @@ def _of_store(store: Store) -> dict[str, float]:
     }
 
 
-def _fresh(bench: Bench, name: str) -> Store:
+def fresh(bench: Bench, name: str) -> Store:
+    """An empty store in the work folder, which takes the place of one that an interrupted run left."""
     folder = bench.work / name
     shutil.rmtree(folder, ignore_errors=True)
     return Store.create(folder, BaseRef("bench", bench.backend.fingerprint), backend=bench.settings.backend)

@@ -5,6 +5,7 @@ Teacher-forced, as published, and generated: a greedy answer of 16 tokens that n
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def relation_words(template: str) -> str:
     return text
 
 
-class Published:
+class Published(ABC):
     """A suite over published records."""
 
     title: str
@@ -134,9 +135,9 @@ class Published:
                 f"{data} holds {len(self.data.cases)} usable records, fewer than {max(config.sizes)}", "--sizes with fewer"
             )
 
+    @abstractmethod
     def read(self, path: Path) -> Cases:
         """The cases of a file."""
-        raise NotImplementedError
 
     @property
     def about(self) -> str:

@@ -132,11 +132,12 @@ class ReportFolder:
     def write(self, report: Report, title: str, about: str) -> None:
         """Puts JSON and Markdown there, each whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)
-        _replace(self.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-        _replace(self.markdown, markdown(report, title, about).encode())
+        replace(self.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        replace(self.markdown, markdown(report, title, about).encode())
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
+    """Puts a file there, whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
     partial.write_bytes(data)
     partial.replace(path)
@@ -151,18 +152,18 @@ def markdown(report: Report, title: str, about: str) -> str:
     seeds = sorted({cell.cell["seed"] for cell in report.cells})
     spread = "with 95 % t intervals over seeds" if len(seeds) > 1 else "one seed: no intervals"
     parts.append(f"Seeds {', '.join(map(str, seeds))}; {spread}.")
-    parts += [_table(group) for group in _alike(report.rows)]
+    parts += tables(report.rows)
     parts += ["![plots](report.png)", "## What is measured", _meanings(report.rows)]
     parts += ["## Measured with", _listed(setup)]
     return "\n\n".join(parts) + "\n"
 
 
-def _alike(found: Sequence[Row]) -> list[list[Row]]:
-    """Rows that have the same columns, in one table each."""
+def tables(found: Sequence[Row]) -> list[str]:
+    """The rows in Markdown, those that have the same columns in one table."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in found:
         groups.setdefault((*row.cell, "", *row.values), []).append(row)
-    return list(groups.values())
+    return [_table(group) for group in groups.values()]
 
 
 def _table(group: Sequence[Row]) -> str:

@@ -48,10 +48,8 @@ def run(
     Raises:
         UsageError: The folder holds a report already, or, to be resumed, one with another setup.
     """
+    found = found_report(suite, name, backend, settings, folder, resume=resume)
     setup = _setup(suite, name, backend, settings)
-    found = folder.read()
-    if found is not None:
-        _require_resumable(found, setup, resume)
     cells = list(found.cells) if found else []
     plan = suite.plan()
     known = [cell.cell for cell in cells]
@@ -70,7 +68,8 @@ def run(
     if found is None:
         shutil.rmtree(folder.work, ignore_errors=True)  # nobody knows what run a store in it is of
     missing = [planned for planned in plan if planned.cell not in known]
-    suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
+    if missing:
+        suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
     shutil.rmtree(folder.work, ignore_errors=True)
     report = write()
     try:
@@ -80,10 +79,24 @@ def run(
     return Finished(report, folder.plot, None)
 
 
+def found_report(
+    suite: Suite, name: str, backend: Backend, settings: Settings, folder: ReportFolder, *, resume: bool
+) -> Report | None:
+    """The report that a run goes on with; None where the folder holds none.
+
+    Raises:
+        UsageError: It holds one already, or, to be resumed, one with another setup.
+    """
+    found = folder.read()
+    if found is not None:
+        _require_resumable(found, _setup(suite, name, backend, settings), resume)
+    return found
+
+
 def _setup(suite: Suite, name: str, backend: Backend, settings: Settings) -> Setup:
     return Setup(
         suite=name,
-        model={"name": _model_name(settings), "fingerprint": backend.fingerprint},
+        model={"name": model_name(settings.model), "fingerprint": backend.fingerprint},
         settings={
             "backend": settings.backend,
             **{name: msgspec.to_builtins(getattr(settings, name)) for name in ("edit", "lora", "sleep")},
@@ -94,11 +107,11 @@ def _setup(suite: Suite, name: str, backend: Backend, settings: Settings) -> Set
     )
 
 
-def _model_name(settings: Settings) -> str:
-    """The model's name; of a folder or file, its last part alone."""
-    if settings.model == NUMPY:
+def model_name(model: str) -> str:
+    """The name of a base model as a report gives it; of a folder or file, its last part alone."""
+    if model == NUMPY:
         return NUMPY
-    source = find(settings.model)
+    source = find(model)
     return source.name if source.kind in ("bundled", "hub") else Path(source.name).name
 
 

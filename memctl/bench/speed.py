@@ -13,14 +13,13 @@ import numpy as np
 
 from memctl.backends.protocol import PRISTINE, Backend
 from memctl.bench.config import SuiteConfig
+from memctl.bench.learners import prepare
 from memctl.bench.plots import Panel
 from memctl.bench.report import Key
 from memctl.bench.suite import Bench, Planned
 from memctl.deltas import Columns, Composition, Delta, Edit
 from memctl.editing.cues import training_cues
 from memctl.editing.edit import edited_layer, find_traces, solve
-from memctl.editing.first_guess import first_guess
-from memctl.editing.statistics import statistics
 from memctl.editing.values import Subject
 from memctl.evaluation.drift import held_out_windows
 from memctl.evaluation.invented import invented_facts
@@ -82,9 +81,7 @@ class Speed:
         return [*((cell, 2 * int(cell["facts"])) for cell in telling), *((cell, 2) for cell in attached)]
 
     def run(self, bench: Bench) -> None:
-        layer = edited_layer(bench.backend, bench.settings.edit)
-        norm = float(statistics(bench.backend, layer, bench.progress).output_norm[0])
-        first_guess(bench.backend, layer, norm, bench.progress)
+        prepare(bench.backend, bench.settings, bench.progress)
         for seed in self.config.seeds:
             facts = invented_facts(self.config.single + self.config.batch + 1, seed)
             single, batch = facts[1 : self.config.single + 1], facts[self.config.single + 1 :]

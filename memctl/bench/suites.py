@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memctl.bench.alignment_tax import AlignmentTax
 from memctl.bench.baselines import Baselines
 from memctl.bench.capacity import Capacity
 from memctl.bench.config import read_config
@@ -15,7 +16,7 @@ from memctl.bench.suite import Suite
 from memctl.bench.zsre import ZsRe
 from memctl.errors import UsageError
 
-INVENTED = {
+INVENTED: dict[str, Any] = {
     "capacity": Capacity,
     "baselines": Baselines,
     "lambda": Damping,
@@ -23,6 +24,7 @@ INVENTED = {
     "convergence": Convergence,
     "consolidation": Consolidation,
     "lifetime": Lifetime,
+    "alignment-tax": AlignmentTax,
 }
 PUBLISHED = {"counterfact": CounterFact, "zsre": ZsRe}
 
@@ -44,6 +46,6 @@ def make(name: str, config: Path | None, data: Path | None, given: Mapping[str, 
         return kind(read_config(kind.config_type, name, config, given), data)
     if data is not None:
         raise UsageError(f"the suite {name} invents its facts", "leave --data out")
-    suite: Any = INVENTED[name]
+    suite = INVENTED[name]
     made: Suite = suite(read_config(suite.config_type, name, config, given))
     return made

@@ -64,17 +64,17 @@ class Run:
             raise UsageError("--json and -q exclude each other", "give one of them")
         self.out = Output("json" if options.json else "quiet" if options.quiet else "human", verbose=options.verbose)
         self.command = command
-        self._options = options
+        self.options = options
 
     @cached_property
     def effective(self) -> Effective:
         """The settings, and where each came from."""
-        return load_settings(self._options.settings())
+        return load_settings(self.options.settings())
 
     @property
     def store_path(self) -> Path:
         """Where the store is, whether it can be opened or not."""
-        return store_path(self._options.settings())
+        return store_path(self.options.settings())
 
     @cached_property
     def store(self) -> "Store":

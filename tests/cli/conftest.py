@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_examples import BASE, Cli, Ran
 from filelock import FileLock
+from tiny_suites import CONFIGS
 
 from memctl.cli.main import main
 from memctl.store.store import Store
@@ -77,3 +78,17 @@ def warm_cache(warmed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(drift, "held_out_windows", lambda backend: all_windows(backend)[:4])
     monkeypatch.setenv("MEMCTL_CACHE", str(warmed))
     return warmed
+
+
+@pytest.fixture
+def tiny_bench(warm_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with tiny configs of all suites, and settings under which nothing takes long or is refused."""
+    monkeypatch.setenv("MEMCTL_MODEL", "numpy")
+    monkeypatch.setenv("MEMCTL_EDIT_STEPS", "1")
+    monkeypatch.setenv("MEMCTL_EDIT_LOOK_ALIKES", "2,2")
+    for name in ("PASSES", "LEAST_STEPS", "LOOK_ALIKES", "STRANGERS", "PROBES", "PASSAGES"):
+        monkeypatch.setenv(f"MEMCTL_LORA_{name}", "1")
+    monkeypatch.setenv("MEMCTL_SLEEP_DRIFT_BUDGET", "1e9")
+    for suite, text in CONFIGS.items():
+        (tmp_path / f"{suite}.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)

@@ -8,56 +8,31 @@ from typing import Any
 
 import pytest
 from cli_examples import Cli, Ran
+from tiny_suites import CONFIGS
 
-from memctl.bench import capacity, learners
+from memctl.bench import alignment_tax, capacity, learners
 
 DATA = Path(__file__).parent.parent / "data"
 
-SEQUENTIAL = "layers = [1]\nsteps = 3\nprefixes = 1\n"
-METHODS = (
-    'methods = ["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt"]\n'
-    f"[memit]\n{SEQUENTIAL}"
-    f'[alphaedit]\n{SEQUENTIAL}statistic = "null space"\nnull_threshold = 1.0\n'
-    f'[reference]\n{SEQUENTIAL}site = "prompt"\ntarget = "first token"\noptimiser = "sgd"\nstatistic = "diagonal"\n'
-)
-CONFIGS = {
-    "capacity": "seeds = [1]\nsizes = [1, 2]\nstrangers = 3\nprobed = 1\n",
-    "baselines": f"seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\n{METHODS}",
-    "lambda": "seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\ndampings = [0.1, 1.0]\nthresholds = [0.5]\n",
-    "speed": "seeds = [1]\nsizes = [1, 5]\nsingle = 1\nbatch = 2\nprompts = 2\ntokens = 4\nrepeats = 1\n",
-    "convergence": "seeds = [1]\nsizes = [2]\nnights = 1\ndamaged = 0.5\nstrangers = 3\nprobed = 1\n",
-    "consolidation": "seeds = [1]\nsizes = [1]\nnights = 1\nstrangers = 3\nprobed = 1\n",
-    "lifetime": "seeds = [1]\nsizes = [1, 2]\nnights = 1\nstrangers = 3\nprobed = 1\n",
-    "counterfact": 'seeds = [1]\nsizes = [2]\nneighbours = 1\nmethods = ["memctl", "in-prompt"]\n',
-    "zsre": 'seeds = [1]\nsizes = [2]\nmethods = ["memctl", "in-prompt"]\n',
-}
 RECALL = {"raw", "chat", "raw_new", "chat_new", "unedited_raw", "same_chat", "bleed_raw", "relation_bleed_chat", "drift"}
 RECORDS = {"efficacy", "paraphrase_generated", "unedited_specificity", "drift"}
 MEASURED = {
     "speed": {"seconds_per_fact", "ratio", "speed_kept", "peak_memory_gib"},
     **dict.fromkeys(("convergence", "consolidation", "lifetime"), RECALL | {"general", "stage3", "sleep_seconds", "store_mib"}),
+    "alignment-tax": RECALL | {"general", "identity", "edits", "seconds"},
     "counterfact": RECORDS,
     "zsre": RECORDS,
 }
 CELLS = {"capacity": 2, "baselines": 6, "lambda": 3, "speed": 4, "convergence": 2, "consolidation": 2}
 CELLS |= {
     "lifetime": 2,
+    "alignment-tax": 3,
     "counterfact": 2,
     "zsre": 2,
 }
 
 
-@pytest.fixture(autouse=True)
-def _quick(warm_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MEMCTL_MODEL", "numpy")
-    monkeypatch.setenv("MEMCTL_EDIT_STEPS", "1")
-    monkeypatch.setenv("MEMCTL_EDIT_LOOK_ALIKES", "2,2")
-    for name in ("PASSES", "LEAST_STEPS", "LOOK_ALIKES", "STRANGERS", "PROBES", "PASSAGES"):
-        monkeypatch.setenv(f"MEMCTL_LORA_{name}", "1")
-    monkeypatch.setenv("MEMCTL_SLEEP_DRIFT_BUDGET", "1e9")
-    for suite, text in CONFIGS.items():
-        (tmp_path / f"{suite}.toml").write_text(text, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("tiny_bench")
 
 
 def run(cli: Cli, suite: str, *options: str) -> Ran:
@@ -99,6 +74,29 @@ def test_the_report_says_what_it_was_measured_with_and_not_where(cli: Cli, tmp_p
     assert report()["command"] == "memctl bench capacity --config capacity.toml"
     for name in ("report.json", "report.md"):
         assert str(tmp_path.parent) not in Path("out", name).read_text()
+
+
+def test_the_reports_command_names_the_engine_that_was_asked_for(cli: Cli) -> None:
+    cli("--backend", "numpy", "bench", "speed", "--config", "speed.toml", "--model", "numpy", "--device", "cpu", "--out", "out")
+    assert report()["command"] == "memctl bench speed --model numpy --backend numpy --device cpu --config speed.toml"
+
+
+def test_the_alignment_tax_is_of_edits_of_an_adapter_alone_and_of_nights_until_the_edits_are_gone(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"THRESHOLD": 0, "GENERAL_KEPT": 0, "IDENTITY_KEPT": 0, "RECALL_LOSS": 1}.items():
+        monkeypatch.setenv(f"MEMCTL_SLEEP_{name}", str(value))  # every gate passes
+    nights, trained = [], []
+    slept, consolidate = alignment_tax.slept, alignment_tax.consolidate
+    monkeypatch.setattr(alignment_tax, "slept", lambda *given: nights.append(given) or slept(*given))
+    monkeypatch.setattr(alignment_tax, "consolidate", lambda *given: trained.append(given) or consolidate(*given))
+    Path("alignment-tax.toml").write_text("seeds = [1]\nsizes = [1]\npasses = 2\nnights = 5\nstrangers = 3\nprobed = 1\n")
+    cells = {cell["method"]: cell for cell in run(cli, "alignment-tax").of("result")}
+    assert {method: cell["edits"] for method, cell in cells.items()} == {"edits": 1, "lora": 0, "slept": 0}
+    assert len(nights) == 3
+    ((_, facts, _, units, settings, _),) = trained
+    assert (len(facts), units, settings.passes) == (1, None, 2)
+    assert all(cell["drift"] != 0 and cell["seconds"] > 0 for cell in cells.values())
 
 
 def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +169,11 @@ def test_without_matplotlib_the_report_is_there_all_the_same(cli: Cli, monkeypat
         (["zsre"], 2, "--data"),
         (["counterfact", "--data", "missing.json", "--methods", "memctl"], 2, "cannot be read"),
         (["baselines", "--methods", "memit"], 2, "layers"),
+        (["comprehensive", "--config", "speed.toml"], 2, "--config"),
+        (["comprehensive", "--methods", "memctl"], 2, "--methods"),
+        (["comprehensive", "--data", "x.json"], 2, "--data"),
+        (["comprehensive", "--sizes", "5000"], 2, "cannot be invented"),
+        (["comprehensiv"], 2, "comprehensive"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_is_measured(
