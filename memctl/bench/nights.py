@@ -103,14 +103,17 @@ class Consolidation:
                         bench.record(cell, values | {"sleep_seconds": seconds})
 
     def panels(self) -> list[Panel]:
-        return [
-            Panel("Facts recalled", ("raw", "chat", "raw_new", "chat_new"), "night", log=False),
-            Panel("Facts that the adapter alone carries", ("stage3",), "night", log=False),
-            Panel("Stored object where it does not belong", BLEEDS, "night", log=False),
-            Panel("Questions still answered", ("general", "identity"), "night", log=False),
-            Panel("Drift of perplexity on held-out text", ("drift",), "night", log=False),
-            Panel("Seconds of the sleep", ("sleep_seconds",), "night", log=False),
-        ]
+        if len(self.config.sizes) == 1:
+            return along("night")
+        chosen = {
+            "raw": "Facts recalled, raw",
+            "chat": "Facts recalled, chat",
+            "chat_new": "Recalled in chat wordings never trained on",
+            "stage3": "Facts that the adapter alone carries",
+            "drift": "Drift of perplexity on held-out text",
+            "sleep_seconds": "Seconds of the sleep",
+        }
+        return [Panel(title, (measure,), "night", series="size", log=False) for measure, title in chosen.items()]
 
 
 class Convergence(Consolidation):
@@ -157,10 +160,19 @@ class Lifetime(Consolidation):
                     bench.record(cell, values | {"sleep_seconds": seconds})
 
     def panels(self) -> list[Panel]:
-        return [
-            *(replace(panel, axis="size") for panel in super().panels()),
-            Panel("Size of the memory", ("store_mib",), "size"),
-        ]
+        return [*along("size"), Panel("Size of the memory", ("store_mib",), "size", log=False)]
+
+
+def along(axis: str) -> list[Panel]:
+    """All measures of one memory, night by night or size by size."""
+    return [
+        Panel("Facts recalled", ("raw", "chat", "raw_new", "chat_new"), axis, log=False),
+        Panel("Facts that the adapter alone carries", ("stage3",), axis, log=False),
+        Panel("Stored object where it does not belong", BLEEDS, axis, log=False),
+        Panel("Questions still answered", ("general", "identity"), axis, log=False),
+        Panel("Drift of perplexity on held-out text", ("drift",), axis, log=False),
+        Panel("Seconds of the sleep", ("sleep_seconds",), axis, log=False),
+    ]
 
 
 def tell(bench: Bench, store: Store, facts: Sequence[Fact]) -> None:
