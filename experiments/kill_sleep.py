@@ -40,7 +40,9 @@ def memctl(store: Path, *words: str, stdin: str = "") -> str:
 
 
 def asleep(store: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen((*COMMAND, "sleep", "-q", "--store", str(store)), stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        (*COMMAND, "sleep", "-q", "--store", str(store)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def recall(store: Path) -> tuple[float, float]:
