@@ -3,8 +3,8 @@
     python experiments/kill_sleep.py [--facts 3] [--seed 105] [--kills 50]
 
 One sleep is left alone and timed. Then, from the same memory, sleeps are killed (SIGKILL) at moments drawn evenly from that
-time, each followed by a check of HEAD, of `memctl verify` and of recall; whenever one ends by itself, the next begins again
-from the memory before. All that end must come to the composition of the one left alone. Writes
+time, each followed by a check of HEAD and of `memctl verify`, every tenth also of recall. Whenever one ends by itself, the next
+begins again from the memory before. All that end must come to the composition of the one left alone. Writes
 experiments/results/kill-sleep.json.
 """
 
