@@ -69,6 +69,7 @@ MEASURES = {
     "edits": Measure("edits", "number", "edits that are left in the composition"),
     "sleep_seconds": Measure("s of sleep", "seconds", "the sleeps since the last cell"),
     "store_mib": Measure("store MiB", "number", "bytes of the memory directory, its history included"),
+    "live_mib": Measure("live MiB", "number", "the same after `memctl gc --keep-last 1`"),
     "efficacy": Measure("efficacy", "share", "the record's own prompt, teacher-forced"),
     "paraphrase": Measure("paraphrase", "share", "its paraphrases, teacher-forced"),
     "specificity": Measure("specificity", "share", "prompts that the edit must not touch, teacher-forced"),

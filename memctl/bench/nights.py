@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -148,19 +149,36 @@ class Lifetime(Consolidation):
             if not any(map(bench.lacks, cells)):
                 continue
             facts = invented_facts(max(self.config.sizes_of(seed)), seed, sharing=self.config.sharing)
-            store = fresh(bench, str(seed))
-            told = 0
+            store, told = _as_left(bench, seed, cells)
             for cell in cells:
                 size = int(cell["size"])
+                if size <= told:
+                    continue
                 tell(bench, store, facts[told:size])
                 told = size
                 seconds = sum(slept(bench, store) for _ in range(self.config.nights))
                 if bench.lacks(cell):
                     values = state_of(bench, store, unedited, facts[:size], seed, self.config)
                     bench.record(cell, values | {"sleep_seconds": seconds})
+                shutil.copytree(store.path, _after_round(bench, seed, size), dirs_exist_ok=True)
 
     def panels(self) -> list[Panel]:
-        return [*along("size"), Panel("Size of the memory", ("store_mib",), "size", log=False)]
+        return [*along("size"), Panel("Size of the memory, MiB", ("store_mib", "live_mib"), "size", log=False)]
+
+
+def _as_left(bench: Bench, seed: int, cells: Sequence[Key]) -> tuple[Store, int]:
+    """The memory as the last measured round of an interrupted run left it, and how many facts it knows; else an empty one."""
+    store = fresh(bench, str(seed))
+    for size in (int(cell["size"]) for cell in reversed(cells) if not bench.lacks(cell)):
+        if (kept := _after_round(bench, seed, size)).exists():
+            shutil.rmtree(store.path)
+            shutil.copytree(kept, store.path)
+            return Store.open(store.path), size
+    return store, 0
+
+
+def _after_round(bench: Bench, seed: int, size: int) -> Path:
+    return bench.work / f"{seed}-{size}"
 
 
 def along(axis: str) -> list[Panel]:
@@ -233,6 +251,7 @@ def _of_store(store: Store) -> dict[str, float]:
         "stage3": sum(entry.stage == 3 for entry in active) / len(active) if active else 0.0,
         "edits": len(store.head().deltas),
         "store_mib": size / 2**20,
+        "live_mib": (size - store.plan_gc(keep_last=1).bytes) / 2**20,
     }
 
 

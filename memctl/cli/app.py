@@ -95,9 +95,14 @@ class Run:
 Command = Callable[..., int | None]
 
 
-def add(group: typer.Typer, function: Command, panel: str = "", name: str = "") -> None:
-    """Makes a command of a function of a `Run` and its own options, with the global options beside them."""
-    group.command(name or function.__name__, rich_help_panel=panel or None)(_adapted(function))
+def add(group: typer.Typer, function: Command, panel: str = "", name: str = "", *, negative: bool = False) -> None:
+    """Makes a command of a function of a `Run` and its own options, with the global options beside them.
+
+    Args:
+        negative: Whether an argument may be a number below 0, which is then not taken for an option.
+    """
+    context = {"ignore_unknown_options": True} if negative else None
+    group.command(name or function.__name__, rich_help_panel=panel or None, context_settings=context)(_adapted(function))
 
 
 def add_callback(group: typer.Typer, function: Command | None = None, **options: Any) -> None:

@@ -84,4 +84,4 @@ def _text(value: Any) -> str:
 
 add_callback(group, show_all)
 add(group, get)
-add(group, change, name="set")
+add(group, change, name="set", negative=True)

@@ -30,11 +30,14 @@ def forget(
     for entry in report.forgotten:
         text = f"{'would forget' if dry_run else 'forgot'} {entry.id}  {entry.fact}"
         run.out.record("fact", entry_record(entry), text, "green")
+    for entry in report.lost:
+        run.out.note(f"{entry.id}  {entry.fact} is not recalled any more: `memctl sleep` tries harder, or tell it anew")
     still = [id[:SHORT] for id in report.still_in]
     hint = f"; {plural(len(still), 'older snapshot')} still hold them: {' '.join(still[:5])}" if still else ""
     run.out.summary(
         {
             "forgotten": len(report.forgotten),
+            "lost": [entry.id for entry in report.lost],
             "snapshot": report.snapshot.id if report.snapshot else None,
             "composition": report.snapshot.composition if report.snapshot else None,
             "still_in": list(report.still_in),

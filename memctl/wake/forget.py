@@ -7,19 +7,30 @@ import msgspec
 
 from memctl.backends.protocol import Backend
 from memctl.evaluation.drift import measure_drift
-from memctl.facts import LedgerEntry
+from memctl.evaluation.recall import recall
+from memctl.facts import LedgerEntry, with_recall
 from memctl.progress import Progress
 from memctl.settings import Settings
+from memctl.store.lock import now
 from memctl.store.records import Ledger, Snapshot
 from memctl.store.store import Store
-from memctl.wake.draft import Basis, commit, draft_of, named, writing
+from memctl.wake.draft import Basis, Draft, commit, draft_of, named, writing
+from memctl.wake.gates import searched_again
 
 
 @dataclass(frozen=True)
 class ForgetReport:
-    """The entries as they were, the snapshot made, and older snapshots that still hold the facts, newest first."""
+    """What has gone, and what it did to the rest.
+
+    Attributes:
+        forgotten: The entries as they were.
+        lost: Facts whose edit had to be found anew without them, and which are not recalled any more.
+        snapshot: The snapshot made.
+        still_in: Ids of older snapshots that still hold the facts, newest first.
+    """
 
     forgotten: tuple[LedgerEntry, ...]
+    lost: tuple[LedgerEntry, ...]
     snapshot: Snapshot | None
     still_in: tuple[str, ...]
 
@@ -50,8 +61,10 @@ def forget(
         for entry in gone:
             entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
         snapshot = None
+        lost: list[LedgerEntry] = []
         if gone and writer is not None:
             draft = draft_of(Basis.of(store, head), backend, settings.edit, Ledger(entries), progress, {})
+            lost = _read_back(backend, old, draft, progress)
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = commit(writer, backend, draft, drift, f"forget {named([entry.fact for entry in gone])}")
         still = [
@@ -59,4 +72,16 @@ def forget(
             for past in store.log()
             if (snapshot is None or past.id != snapshot.id) and {entry.id for entry in gone} & past.carried
         ]
-    return ForgetReport(tuple(gone), snapshot, tuple(still))
+    return ForgetReport(tuple(gone), tuple(lost), snapshot, tuple(still))
+
+
+def _read_back(backend: Backend, old: Ledger, draft: Draft, progress: Progress) -> list[LedgerEntry]:
+    """Asks for the facts whose edits were found anew, and keeps the answers in the draft's ledger; the ones that are lost."""
+    again = searched_again(old, draft, (), ())
+    with backend.attached(draft.composition):
+        found = recall(backend, again, progress, "asking after")
+    time, entries = now(), dict(draft.ledger.entries)
+    for fact, one in zip(again, found, strict=True):
+        entries[fact.id] = with_recall(entries[fact.id], time, one.raw, one.chat)
+    draft.ledger = Ledger(entries)
+    return [entries[fact.id] for fact, one in zip(again, found, strict=True) if not one.raw + one.chat]

@@ -10,7 +10,7 @@ import pytest
 from cli_examples import Cli, Ran
 from tiny_suites import CONFIGS
 
-from memctl.bench import alignment_tax, capacity, learners
+from memctl.bench import alignment_tax, capacity, learners, nights
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -18,7 +18,9 @@ RECALL = {"raw", "chat", "raw_new", "chat_new", "unedited_raw", "same_chat", "bl
 RECORDS = {"efficacy", "paraphrase_generated", "unedited_specificity", "drift"}
 MEASURED = {
     "speed": {"seconds_per_fact", "ratio", "speed_kept", "peak_memory_gib"},
-    **dict.fromkeys(("convergence", "consolidation", "lifetime"), RECALL | {"general", "stage3", "sleep_seconds", "store_mib"}),
+    **dict.fromkeys(
+        ("convergence", "consolidation", "lifetime"), RECALL | {"general", "stage3", "sleep_seconds", "store_mib", "live_mib"}
+    ),
     "alignment-tax": RECALL | {"general", "identity", "edits", "seconds"},
     "counterfact": RECORDS,
     "zsre": RECORDS,
@@ -86,14 +88,14 @@ def test_the_alignment_tax_is_of_edits_of_an_adapter_alone_and_of_nights_until_t
 ) -> None:
     for name, value in {"THRESHOLD": 0, "GENERAL_KEPT": 0, "IDENTITY_KEPT": 0, "RECALL_LOSS": 1}.items():
         monkeypatch.setenv(f"MEMCTL_SLEEP_{name}", str(value))  # every gate passes
-    nights, trained = [], []
+    slept_at, trained = [], []
     slept, consolidate = alignment_tax.slept, alignment_tax.consolidate
-    monkeypatch.setattr(alignment_tax, "slept", lambda *given: nights.append(given) or slept(*given))
+    monkeypatch.setattr(alignment_tax, "slept", lambda *given: slept_at.append(given) or slept(*given))
     monkeypatch.setattr(alignment_tax, "consolidate", lambda *given: trained.append(given) or consolidate(*given))
     Path("alignment-tax.toml").write_text("seeds = [1]\nsizes = [1]\npasses = 2\nnights = 5\nstrangers = 3\nprobed = 1\n")
     cells = {cell["method"]: cell for cell in run(cli, "alignment-tax").of("result")}
     assert {method: cell["edits"] for method, cell in cells.items()} == {"edits": 1, "lora": 0, "slept": 0}
-    assert len(nights) == 3
+    assert len(slept_at) == 3
     ((_, facts, _, units, settings, _),) = trained
     assert (len(facts), units, settings.passes) == (1, None, 2)
     assert all(cell["drift"] != 0 and cell["seconds"] > 0 for cell in cells.values())
@@ -135,6 +137,23 @@ def test_resuming_with_another_setup_is_refused(cli: Cli, monkeypatch: pytest.Mo
     monkeypatch.setenv("MEMCTL_EDIT_STEPS", "2")
     assert "another settings" in run(cli, "speed", "--resume").err
     assert report() == before
+
+
+def test_a_lifetime_goes_on_with_the_memory_of_its_last_round(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    state_of, told = nights.state_of, []
+    tell = nights.tell
+
+    def interrupted(*given: Any) -> dict[str, float]:
+        if len(given[3]) == 2:
+            raise KeyboardInterrupt
+        return state_of(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nights, "state_of", interrupted)
+        assert run(cli, "lifetime").code == 130
+    monkeypatch.setattr(nights, "tell", lambda bench, store, facts: told.append(len(facts)) or tell(bench, store, facts))
+    assert [cell["size"] for cell in run(cli, "lifetime", "--resume").of("result")] == [2]
+    assert told == [1]
 
 
 def test_without_a_folder_it_makes_one_named_by_suite_and_time_and_resumes_the_last(cli: Cli) -> None:

@@ -31,6 +31,8 @@ def test_config_says_where_each_value_came_from(cli: Cli) -> None:
 def test_config_set_changes_the_users_file_and_get_reads_it(cli: Cli, user_file: Path) -> None:
     assert cli("config", "set", "edit.layer", "12").code == 0
     assert cli("config", "set", "drift_budget", "0.01").code == 0
+    assert cli("config", "set", "edit.layer", "-1", "--json").of("setting")[0]["value"] == -1
+    assert cli("config", "set", "edit.layer", "12").code == 0
     assert cli("config", "get", "edit.layer").out == "12\n"
     assert user_file.read_text() == "drift_budget = 0.01\n[edit]\nlayer = 12\n"
     [record] = cli("config", "get", "drift_budget", "--json").of("setting")

@@ -29,6 +29,7 @@ from memctl.store.records import AdapterRef, BaseRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
 from memctl.wake import draft
+from memctl.wake import forget as forgetting
 from memctl.wake import inject as writing
 from memctl.wake.forget import forget
 from memctl.wake.inject import InjectReport, inject
@@ -110,6 +111,26 @@ def test_forget_says_which_snapshots_still_hold_the_fact(tmp_path: Path, engine:
     report = forget(store, engine, QUICK, [FACTS[0].id[:6]], wait=0, dry_run=False, progress=silent)
     assert [entry.id for entry in report.forgotten] == [FACTS[0].id]
     assert set(report.still_in) == {holding, store.snapshot("HEAD~1").id}
+
+
+def test_what_a_subject_keeps_is_read_back_after_a_forget(
+    tmp_path: Path, engine: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recalled = FactRecall(1.0, 0.5, 0.0, 0.0)
+    ledgers = []
+    for after in (recalled, FactRecall(0.0, 0.0, 1.0, 1.0)):
+        store = new_store(tmp_path / str(after.raw), engine)
+        monkeypatch.setattr(writing, "recall", lambda backend, facts, *rest: [recalled for _ in facts])
+        monkeypatch.setattr(forgetting, "recall", lambda backend, facts, *rest, after=after: [after for _ in facts])
+        write(store, engine, *FACTS)
+        report = forget(store, engine, QUICK, [FACTS[0].id], wait=0, dry_run=False, progress=silent)
+        ledgers.append((store.ledger(), report.lost))
+    kept = FACTS[2].id
+    assert [[len(entry.recalls) for entry in ledger.active()] for ledger, _ in ledgers] == [
+        [2 if entry.id == kept else 1 for entry in ledger.active()] for ledger, _ in ledgers
+    ]
+    assert [ledger.entries[kept].recalls[-1].recall.raw for ledger, _ in ledgers] == [1.0, 0.0]
+    assert [[entry.id for entry in lost] for _, lost in ledgers] == [[], [kept]]
 
 
 def test_a_fact_told_twice_is_present_and_changes_nothing(tmp_path: Path, engine: NumpyBackend) -> None:
