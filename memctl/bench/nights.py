@@ -160,7 +160,9 @@ class Lifetime(Consolidation):
                 if bench.lacks(cell):
                     values = state_of(bench, store, unedited, facts[:size], seed, self.config)
                     bench.record(cell, values | {"sleep_seconds": seconds})
-                shutil.copytree(store.path, _after_round(bench, seed, size), dirs_exist_ok=True)
+                kept = _after_round(bench, seed, size)
+                shutil.rmtree(kept, ignore_errors=True)
+                shutil.copytree(store.path, bench.work / "copy", dirs_exist_ok=True).rename(kept)  # whole, or not there
 
     def panels(self) -> list[Panel]:
         return [*along("size"), Panel("Size of the memory, MiB", ("store_mib", "live_mib"), "size", log=False)]
@@ -168,13 +170,13 @@ class Lifetime(Consolidation):
 
 def _as_left(bench: Bench, seed: int, cells: Sequence[Key]) -> tuple[Store, int]:
     """The memory as the last measured round of an interrupted run left it, and how many facts it knows; else an empty one."""
-    store = fresh(bench, str(seed))
+    shutil.rmtree(bench.work / "copy", ignore_errors=True)
     for size in (int(cell["size"]) for cell in reversed(cells) if not bench.lacks(cell)):
         if (kept := _after_round(bench, seed, size)).exists():
-            shutil.rmtree(store.path)
-            shutil.copytree(kept, store.path)
-            return Store.open(store.path), size
-    return store, 0
+            folder = bench.work / str(seed)
+            shutil.rmtree(folder, ignore_errors=True)
+            return Store.open(shutil.copytree(kept, folder)), size
+    return fresh(bench, str(seed)), 0
 
 
 def _after_round(bench: Bench, seed: int, size: int) -> Path:

@@ -31,7 +31,7 @@ def forget(
         text = f"{'would forget' if dry_run else 'forgot'} {entry.id}  {entry.fact}"
         run.out.record("fact", entry_record(entry), text, "green")
     for entry in report.lost:
-        run.out.note(f"{entry.id}  {entry.fact} is not recalled any more: `memctl sleep` tries harder, or tell it anew")
+        run.out.note(f"{entry.id}  {entry.fact} is not recalled any more; `memctl sleep` tries harder")
     still = [id[:SHORT] for id in report.still_in]
     hint = f"; {plural(len(still), 'older snapshot')} still hold them: {' '.join(still[:5])}" if still else ""
     run.out.summary(
