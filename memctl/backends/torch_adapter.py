@@ -19,12 +19,11 @@ from transformers import DynamicCache
 
 from memctl.adapters import Adapter, Factors
 from memctl.backends.protocol import PRISTINE, AdapterGradient, Float, Lesson
-from memctl.backends.torch_batches import SHARED_FROM, TOKENS_AT_ONCE, batches, families, padded
+from memctl.backends.torch_batches import TOKENS_AT_ONCE, batches, families, padded
 from memctl.backends.torch_composition import beside_projection
 from memctl.backends.torch_layers import (
     KeyValues,
     cache_of,
-    common_prefix,
     eager_attention,
     expanded,
     from_layer,
@@ -84,14 +83,14 @@ class TorchAdapterProblem:
         self.block = layout.layers[layer].block
         self.stack = stack_of(model, self.block)
         families = _families(lessons)
-        self.place = {number: (family, row) for family, own in enumerate(families) for row, number in enumerate(own)}
+        self.place = {number: (family, row) for family, (_, own) in enumerate(families) for row, number in enumerate(own)}
         with torch.no_grad(), eager_attention(model):
             with attached(PRISTINE):
-                self.families = [self._family(own) for own in families]
+                self.families = [self._family(shared, own) for shared, own in families]
                 self.targets = self._targets()
             if under:
                 with attached(under):
-                    self.families = [self._family(own) for own in families]
+                    self.families = [self._family(shared, own) for shared, own in families]
 
     def evaluate(self, lessons: NDArray[np.int64], weights: Float | None, adapter: Adapter) -> AdapterGradient:
         leaves = {
@@ -111,10 +110,8 @@ class TorchAdapterProblem:
 
     # Preparation
 
-    def _family(self, numbers: list[int]) -> _Family:
+    def _family(self, shared: int, numbers: list[int]) -> _Family:
         own = [self.lessons[number] for number in numbers]
-        shared = common_prefix([lesson.tokens for lesson in own], min(min(lesson.predict) for lesson in own))
-        shared = shared if len(own) > 1 and shared >= SHARED_FROM else 0
         prefix = torch.zeros(1, 0, self.model.config.hidden_size, dtype=self.model.dtype, device=self.model.device)
         before: KeyValues = []
         if shared:
@@ -278,12 +275,12 @@ class TorchAdapterProblem:
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
-def _families(lessons: Sequence[Lesson]) -> list[list[int]]:
-    """Numbers of lessons that begin alike, as those of a chat template do, where they are many; all others together."""
+def _families(lessons: Sequence[Lesson]) -> list[tuple[int, list[int]]]:
+    """See `families`: only those that many of the lessons are in."""
     found = families([lesson.tokens for lesson in lessons], [lesson.predict for lesson in lessons])
-    large = [family for family in found if len(family) * SMALLEST_SHARE >= len(lessons)]
-    rest = sorted(set(range(len(lessons))).difference(*large))
-    return [*large, rest] if rest else large
+    large = [(shared, family) for shared, family in found if shared and len(family) * SMALLEST_SHARE >= len(lessons)]
+    rest = sorted(set(range(len(lessons))).difference(*(family for _, family in large)))
+    return [*large, (0, rest)] if rest else large
 
 
 def _gradient(leaf: Tensor) -> Float:

@@ -36,17 +36,17 @@ from memctl.backends.protocol import (
 from memctl.backends.torch_adapter import TorchAdapterProblem
 from memctl.backends.torch_batches import (
     CONTINUED_AT_ONCE,
-    SHARED_FROM,
     TOKENS_AT_ONCE,
     batches,
+    common_prefix,
     families,
     holds,
     padded,
 )
 from memctl.backends.torch_composition import attach
 from memctl.backends.torch_layers import (
+    KeyValues,
     cache_of,
-    common_prefix,
     expanded,
     from_layer,
     inputs_of,
@@ -189,42 +189,30 @@ class TorchBackend:
         """The states that `states_of` catches of a forward pass, (n, …) each, at the positions of all sequences."""
         found: list[list[Float]] = [[]] * len(sequences)
         with self.attached(under):
-            for family in families(sequences, positions):
-                self._states_at(family, sequences, positions, states_of, found)
+            for shared, family in families(sequences, positions):
+                prefix = self._prefix(sequences[family[0]][:shared], states_of)
+                for batch in batches([len(sequences[k]) - shared for k in family], TOKENS_AT_ONCE):
+                    members = [family[k] for k in batch]
+                    ids = [sequences[k][shared:] for k in members]
+                    seen = states_of(self._pass(padded(ids), cache_of(expanded(prefix, len(members)))))
+                    for row, k in enumerate(members):
+                        at = torch.tensor([position - shared for position in positions[k]], device=self.device)
+                        found[k] = [_numpy(states[row, at]) for states in seen]
         return [np.concatenate(states) for states in zip(*found, strict=True)]
 
-    def _states_at(
-        self,
-        family: Sequence[int],
-        sequences: Sequence[Tokens],
-        positions: Sequence[Sequence[int]],
-        states_of: StatesOf,
-        found: list[list[Float]],
-    ) -> None:
-        """Fills in the states of some of the sequences."""
-        shared, prefix = self._shared_prefix([sequences[k] for k in family], min(min(positions[k]) for k in family))
-        for batch in batches([len(sequences[k]) - shared for k in family], TOKENS_AT_ONCE):
-            members = [family[k] for k in batch]
-            ids = padded([sequences[k][shared:] for k in members]).to(self.device)
-            cache = cache_of(expanded(prefix, len(members))) if shared else None
-
-            def run(ids: Tensor = ids, cache: Any = cache) -> None:
-                self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=cache is not None)
-
-            seen = states_of(run)
-            for row, k in enumerate(members):
-                at = torch.tensor([position - shared for position in positions[k]], device=self.device)
-                found[k] = [_numpy(states[row, at]) for states in seen]
-
-    def _shared_prefix(self, sequences: Sequence[Tokens], limit: int) -> tuple[int, Any]:
-        """Length of what all sequences begin with, and its attention keys and values."""
-        shared = common_prefix(sequences, limit) if len(sequences) > 1 else 0
-        if shared < SHARED_FROM:
-            return 0, []
+    def _prefix(self, tokens: Tokens, states_of: StatesOf) -> KeyValues:
+        """Attention keys and values of what sequences begin with, up to the layer that is looked at."""
+        if not tokens:
+            return []
         cache = DynamicCache()
-        ids = torch.tensor([sequences[0][:shared]], device=self.device)
-        self.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True)
-        return shared, key_values_of(cache)
+        states_of(self._pass(torch.tensor([tokens]), cache))
+        return key_values_of(cache)
+
+    def _pass(self, ids: Tensor, cache: DynamicCache) -> Callable[[], None]:
+        def run() -> None:
+            self.model.base_model(input_ids=ids.to(self.device), past_key_values=cache, use_cache=True)
+
+        return run
 
     def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
         return TorchValueProblem(self.model, self.layout, rows, layer, self._chat_begins, lambda: self.attached(under))

@@ -10,21 +10,38 @@ from memctl.backends.protocol import Tokens
 TOKENS_AT_ONCE = 2048
 """Size of a batch of texts, in tokens with padding: fills the machine, fits a laptop."""
 
-SHARED_FROM = 4
-"""Tokens that sequences have to share at the start for it to be worth running them once."""
+HEAD = 4
+"""Sequences that begin with the same tokens, so many, are looked at for what more they share."""
+
+WORTH_A_PASS = 128
+"""Tokens that have to be spared for another pass to be worth it, which costs as much as some eighty."""
 
 CONTINUED_AT_ONCE = 16_384
 """The same for continuations, whose cost is in their number of steps."""
 
 
-def families(sequences: Sequence[Tokens], positions: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Indices of sequences that begin with the same tokens, as those of a chat template do; all others together."""
+def families(sequences: Sequence[Tokens], positions: Sequence[Sequence[int]]) -> list[tuple[int, list[int]]]:
+    """Sequences that begin alike, as those of a chat template do: how many tokens each family shares, and its indices.
+
+    What they share ends before the first position that is wanted. All others are together, and share nothing.
+    """
     alike: dict[Tokens, list[int]] = {}
     for index, (sequence, wanted) in enumerate(zip(sequences, positions, strict=True)):
-        alike.setdefault(sequence[: min(SHARED_FROM, min(wanted))], []).append(index)
-    large = [family for head, family in alike.items() if len(head) == SHARED_FROM and len(family) > 1]
-    rest = sorted(set(range(len(sequences))).difference(*large))
-    return [*large, rest] if rest else large
+        alike.setdefault(sequence[: min(HEAD, min(wanted))], []).append(index)
+    found, rest = [], set(range(len(sequences)))
+    for family in alike.values():
+        shared = common_prefix([sequences[k] for k in family], min(min(positions[k]) for k in family))
+        if shared * (len(family) - 1) >= WORTH_A_PASS:
+            found.append((shared, family))
+            rest.difference_update(family)
+    return [*found, (0, sorted(rest))] if rest else found
+
+
+def common_prefix(sequences: Sequence[Tokens], limit: int) -> int:
+    """How many tokens all sequences share at the start, at most `limit`."""
+    first, last = min(sequences), max(sequences)
+    unlike = (k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return min(limit, next(unlike, len(first)))
 
 
 def batches(lengths: Sequence[int], most: int) -> list[list[int]]:

@@ -123,15 +123,3 @@ def key_values_of(cache: Any) -> KeyValues:
 def expanded(key_values: KeyValues, rows: int) -> KeyValues:
     """The cache of one row, seen by many (no copy)."""
     return [(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1)) for keys, values in key_values]
-
-
-def common_prefix(sequences: Sequence[tuple[int, ...]], limit: int) -> int:
-    """How many tokens all sequences share at the start, at most `limit`."""
-    first = min(sequences)
-    last = max(sequences)
-    length = 0
-    for a, b in zip(first, last, strict=False):
-        if a != b or length == limit:
-            break
-        length += 1
-    return length
