@@ -33,7 +33,3 @@ def nap(run: Run, lock_wait: LockWait = 0.0, dry_run: DryRun = False) -> None:
         },
         f"{plural(len(report.facts), 'fact')}{said}",
     )
-
-
-def _mean(values: list[float]) -> float | None:
-    return fmean(values) if values else None

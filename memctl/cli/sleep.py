@@ -9,7 +9,7 @@ from memctl.cli.app import Run
 from memctl.cli.night_log import log_night
 from memctl.cli.options import DryRun, LockWait
 from memctl.cli.views import plural, recall_text
-from memctl.errors import UsageError
+from memctl.errors import MemctlError, UsageError
 
 if TYPE_CHECKING:
     from memctl.sleep.pipeline import Slept
@@ -20,8 +20,11 @@ STYLES = {"passed": "green", "failed": "yellow", "not asked": "dim"}
 
 def sleep(
     run: Run,
-    facts: Annotated[str | None, Option("--facts", metavar="IDS", help="Consolidate only these: ids with commas.")] = None,
-    if_needed: Annotated[bool, Option("--if-needed", help="Only where the pressure calls for it.")] = False,
+    facts: Annotated[
+        str | None,
+        Option("--facts", metavar="IDS", help="Consolidate only these and their subjects' other facts."),
+    ] = None,
+    if_needed: Annotated[bool, Option("--if-needed", help="Only if pressure is high, or told facts wait.")] = False,
     max_time: Annotated[
         float | None, Option("--max-time", metavar="SECONDS", min=0.0, help="Stop after so long; the next sleep goes on.")
     ] = None,
@@ -34,12 +37,11 @@ def sleep(
     store, settings = run.store, run.effective.settings
     ids = None if facts is None else _named(run, facts)
     found = plan(store, settings)
-    calm = if_needed and found.pressure.advice != "sleep"
     if dry_run:
-        return _plan(run, found, calm)
+        return _plan(run, found, _reason_to_stay(found, if_needed))
     run.out.hush()
-    if found.idle or calm:
-        return _nothing(run, lock_wait, f"the pressure is {found.pressure.value:.2f}" if calm else "everything is at rest")
+    if _reason_to_stay(found, if_needed) and _stayed(run, lock_wait, if_needed):
+        return 0
     from memctl.sleep.pipeline import sleep as go_to_sleep
 
     try:
@@ -60,7 +62,15 @@ def _named(run: Run, text: str) -> list[str]:
     return [entry.id for entry in found]
 
 
-def _plan(run: Run, found: "Plan", calm: bool) -> int:
+def _reason_to_stay(found: "Plan", if_needed: bool) -> str:
+    """Why there is nothing to do; empty where there is."""
+    if found.idle:
+        return "everything is at rest"
+    calm = if_needed and found.pressure.advice != "sleep" and not found.waiting
+    return f"the pressure is {found.pressure.value:.2f}" if calm else ""
+
+
+def _plan(run: Run, found: "Plan", stays: str) -> int:
     work = [
         f"curate       {plural(found.waiting, 'fact')} waiting in the journal",
         f"maintain     {found.degraded} degraded when last asked",
@@ -68,35 +78,45 @@ def _plan(run: Run, found: "Plan", calm: bool) -> int:
         f"scale down   {found.edits} edits; facts at the stages 0 to 3: {', '.join(map(str, found.stages))}",
         f"pressure     {found.pressure.value:.2f}",
     ]
-    said = "nothing to do" if found.idle or calm else "\n".join(work)
-    record = {"result": "dry-run", "plan": msgspec.to_builtins(found), "would_sleep": not (found.idle or calm)}
+    said = f"nothing to do: {stays}" if stays else "\n".join(work)
+    record = {"result": "dry-run", "plan": msgspec.to_builtins(found), "would_sleep": not stays}
     run.out.summary(record, said)
     return 0
 
 
-def _nothing(run: Run, wait: float, why: str) -> int:
-    """Notes that the night was quiet, where nobody else is writing."""
+def _stayed(run: Run, wait: float, if_needed: bool) -> bool:
+    """Notes that the night was quiet; False where another writer, who was waited for, has left something to do."""
+    from memctl.sleep.plan import plan
     from memctl.store.lock import now
     from memctl.store.workroom import LastSleep
 
-    head = run.store.head().id
-    with run.store.writer(wait, "sleep"):
-        run.store.workroom.ended(LastSleep(now(), 0, "noop", head, why))
+    try:
+        with run.store.writer(wait, "sleep"):
+            why = _reason_to_stay(plan(run.store, run.effective.settings), if_needed)
+            if not why:
+                return False
+            run.store.workroom.ended(LastSleep(now(), 0, "noop", run.store.head().id, why))
+    except MemctlError as error:
+        log_night(run.store.path, "stopped", error.message)
+        raise
     log_night(run.store.path, "noop", why)
     run.out.summary({"result": "noop", "reason": why, "gate": None, "snapshot": None}, f"nothing to do: {why}")
-    return 0
+    return True
 
 
 def _tell(run: Run, slept: "Slept") -> int:
     report = slept.report
+    seconds = sum(step.seconds for step in report.steps)
+    detail = slept.refusal.message if slept.refusal else "; ".join(step.said for step in report.steps)
+    log_night(run.store.path, slept.result, f"{seconds:.1f} s; {detail}")  # first: whoever reads the output may hang up
     for number, step in enumerate(report.steps, start=1):
         record: dict[str, Any] = msgspec.to_builtins(step)
         run.out.record("step", record, f"{number}. {step.name:<12} {step.seconds:>7.1f} s  {step.said}")
     for fact in report.facts:
         moved = f"stage {fact.stage_before} → {fact.stage}" if fact.stage != fact.stage_before else f"stage {fact.stage}"
-        text = f"{fact.id}  {moved}  scale {fact.scale:g}  recall {recall_text(fact.raw, fact.chat)}  {fact.gate}"
+        recall = "not asked" if fact.raw is None or fact.chat is None else recall_text(fact.raw, fact.chat)
+        text = f"{fact.id}  {moved}  scale {fact.scale:g}  recall {recall}  {fact.gate}"
         run.out.record("fact", msgspec.to_builtins(fact), text, STYLES[fact.gate])
-    seconds = sum(step.seconds for step in report.steps)
     record = {
         "result": slept.result,
         "gate": slept.refusal.message if slept.refusal else None,
@@ -106,8 +126,6 @@ def _tell(run: Run, slept: "Slept") -> int:
         "snapshot": slept.snapshot.id if slept.snapshot else None,
         "composition": slept.snapshot.composition if slept.snapshot else None,
     }
-    detail = slept.refusal.message if slept.refusal else "; ".join(step.said for step in report.steps)
-    log_night(run.store.path, slept.result, f"{seconds:.1f} s; {detail}")
     if slept.refusal:
         run.out.error(slept.refusal)
         run.out.summary(record)

@@ -22,7 +22,7 @@ def status(run: Run) -> None:
     }
     base = run.store.base
     last = run.store.workroom.last_sleep()
-    felt = pressure(head, run.store.ledger(head), last.at if last else "", run.effective.settings.sleep)
+    felt = pressure(head, run.store.ledger(head), last.slept if last else "", run.effective.settings.sleep)
     record: dict[str, Any] = {
         "store": str(run.store.path),
         "base": {"name": base.name, "fingerprint": base.fingerprint},

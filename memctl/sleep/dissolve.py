@@ -1,6 +1,6 @@
 """Edits scaled down or away by hand, where the facts are answered without them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from memctl.backends.protocol import Backend
@@ -8,9 +8,10 @@ from memctl.consolidation.stages import at_scale, by_subject, edit_scale, with_e
 from memctl.errors import UsageError
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.recall import FactRecall, recall
-from memctl.facts import LedgerEntry
+from memctl.facts import LedgerEntry, with_recall
 from memctl.progress import Progress
 from memctl.settings import Settings
+from memctl.store.lock import now
 from memctl.store.records import Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.wake.draft import Basis, Searched, commit, draft_of, named, writing
@@ -106,6 +107,7 @@ def dissolve(
         if going and writer is not None:
             drift = measure_drift(backend, draft.composition, progress)
             facts = [entry.fact for entries in going for entry in entries]
+            draft.ledger = _measured(draft.ledger, {entry.id: after[entry.id] for entries in going for entry in entries})
             snapshot = commit(writer, backend, draft, drift, f"dissolve {named(facts)} to {to:g}")
     reasons = dict.fromkeys(lost, "recall would fall") | dict.fromkeys(bare, "nothing else carries it: memctl sleep")
     went = {entry.id for entries in going for entry in entries}
@@ -130,6 +132,12 @@ def _at(ledger: Ledger, edits: Sequence[Sequence[LedgerEntry]], to: float, setti
         ledger,
         (at_scale(entry, min(entry.scale, to), settings.sleep.schedule) for entries in edits for entry in entries),
     )
+
+
+def _measured(ledger: Ledger, found: Mapping[str, FactRecall]) -> Ledger:
+    """The ledger with what facts recalled: one that was forced to be lost is degraded, and the next sleep mends it."""
+    time = now()
+    return with_entries(ledger, (with_recall(ledger.entries[id], time, one.raw, one.chat) for id, one in found.items()))
 
 
 def _asked(backend: Backend, edits: Sequence[Sequence[LedgerEntry]], progress: Progress, what: str) -> dict[str, FactRecall]:

@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from memctl.backends.protocol import Backend
+from memctl.consolidation.stages import by_subject
 from memctl.editing.fold import weight_hashes
 from memctl.errors import GateRefused, MemctlError
 from memctl.facts import with_recall
@@ -72,29 +73,39 @@ def sleep(
     """Goes through the steps and commits what they came to.
 
     Args:
-        ids: Whole ids of the facts to consolidate; None for all.
+        ids: Whole ids of the facts to consolidate, which take all facts of their subjects along; None for all.
         max_time: Seconds after which it stops; the next sleep goes on from there.
 
     Raises:
         StoreLocked: Another writer holds the store.
     """
-    begun = monotonic()
     with store.writer(wait, "sleep") as writer:
+        begun = monotonic()
         try:
             head = store.head()
-            wanted = None if ids is None else frozenset(ids)
-            night = Night(store, head, store.ledger(head), backend, settings, progress, wanted)
+            ledger = store.ledger(head)
+            wanted = None if ids is None else _whole_subjects(ledger, ids)
+            night = Night(store, head, ledger, backend, settings, progress, wanted)
             slept = _through(night, writer, lambda: max_time is not None and monotonic() - begun > max_time)
         except BaseException as error:
-            code = error.exit_code if isinstance(error, MemctlError) else getattr(error, "exit_code", 130)
+            code = getattr(error, "exit_code", 1 if isinstance(error, Exception) else 130)
             result = "failed" if isinstance(error, Exception) else "interrupted"
             with suppress(MemctlError):
                 store.workroom.ended(LastSleep(now(), code, result, store.layout.read_head(), str(error)))
             raise
         code = GateRefused.exit_code if slept.refusal else 0
         detail = slept.refusal.message if slept.refusal else ""
-        store.workroom.ended(LastSleep(now(), code, slept.result, store.layout.read_head(), detail))
+        time = now()
+        through = time if slept.result in ("done", "noop") else ""
+        store.workroom.ended(LastSleep(time, code, slept.result, store.layout.read_head(), detail, through))
     return slept
+
+
+def _whole_subjects(ledger: Ledger, ids: Sequence[str]) -> frozenset[str]:
+    """The facts named, and all others of their subjects: they share one edit, which goes as a whole or not at all."""
+    return frozenset(
+        entry.id for entries in by_subject(ledger).values() if any(entry.id in ids for entry in entries) for entry in entries
+    )
 
 
 def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:

@@ -55,5 +55,5 @@ def plan(store: Store, settings: Settings) -> Plan:
         edits=len(head.deltas),
         trains=bool(active) and stale,
         idle=not found and not worn and (not active or (settled and not stale)),
-        pressure=pressure(head, ledger, last.at if last else "", settings.sleep),
+        pressure=pressure(head, ledger, last.slept if last else "", settings.sleep),
     )

@@ -75,8 +75,8 @@ class FactReport(msgspec.Struct, frozen=True):
     stage_before: int
     stage: int
     scale: float
-    raw: float
-    chat: float
+    raw: float | None
+    chat: float | None
     gate: Literal["passed", "failed", "not asked"]
     refreshed: bool
     pruned: bool
@@ -104,8 +104,8 @@ def report_of(state: State, old: Ledger) -> SleepReport:
                 stage_before=old.entries[id].stage if id in old.entries else 0,
                 stage=entry.stage,
                 scale=entry.scale,
-                raw=found.raw if found else 0.0,
-                chat=found.chat if found else 0.0,
+                raw=found.raw if found else None,
+                chat=found.chat if found else None,
                 gate="passed" if id in state.passed else "failed" if id in state.failed else "not asked",
                 refreshed=id in state.refreshed,
                 pruned=id in state.pruned,

@@ -25,6 +25,7 @@ class LastSleep(msgspec.Struct, frozen=True):
         result: `done`, `noop`, `refused`, `interrupted` or `failed`.
         snapshot: Id of the snapshot that it left HEAD at.
         detail: What a gate or an error said.
+        slept: When a sleep last went through all its steps to the end; what came since did not.
     """
 
     at: str
@@ -32,6 +33,7 @@ class LastSleep(msgspec.Struct, frozen=True):
     result: str
     snapshot: str = ""
     detail: str = ""
+    slept: str = ""
 
 
 class Workroom:
@@ -78,5 +80,8 @@ class Workroom:
             self.put(WORKED_IN, str(records).encode())
 
     def ended(self, last: LastSleep) -> None:
-        """Notes how a sleep has ended."""
+        """Notes how a sleep has ended; one that did not go through keeps the time of the last that did."""
+        before = self.last_sleep()
+        if not last.slept and before is not None:
+            last = msgspec.structs.replace(last, slept=before.slept)
         self.put(LAST, msgspec.json.encode(last))

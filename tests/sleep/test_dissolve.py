@@ -9,6 +9,7 @@ from memctl.evaluation.drift import Drift
 from memctl.facts import make_fact
 from memctl.progress import silent
 from memctl.sleep.dissolve import DissolveReport, chosen, dissolve
+from memctl.sleep.plan import plan
 from memctl.store.records import AdapterRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
@@ -67,6 +68,17 @@ def test_an_edit_stays_where_recall_would_fall_and_the_others_go(store: Store, e
     assert scales(store) == {"Ana Lund": 1.0, "Ben Lund": 1.0}
     assert down(store, engine, 2, force=True).snapshot is not None
     assert scales(store) == {"Ana Lund": 1.0}
+
+
+def test_what_was_lost_by_force_is_degraded(store: Store, engine: ScriptedEngine) -> None:
+    learn(store, engine, 0, 1, 2)
+    engine.script.uncarried = {FACTS[2].id}
+    (one,) = down(store, engine, 2, force=True).facts
+    assert one.after is not None
+    assert one.after.chat == 0.0
+    assert store.ledger().entries[FACTS[2].id].recalls[-1].recall.chat == 0.0
+    found = plan(store, SETTINGS)
+    assert (found.degraded, found.idle) == (1, False)
 
 
 def test_an_edit_goes_down_to_a_scale_that_still_holds(store: Store, engine: ScriptedEngine) -> None:

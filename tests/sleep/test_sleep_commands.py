@@ -162,6 +162,29 @@ def test_only_the_facts_named(run: Commands, store: Store) -> None:
     assert run("sleep", "--facts", ",") == 2
 
 
+def test_a_fact_takes_the_others_of_its_subject_along(run: Commands, store: Store) -> None:
+    assert run("sleep", "--facts", IDS[0]) == 0
+    assert {record["id"]: record["stage"] for record in run.of("fact")} == dict(zip(IDS, (1, 1, 0, 0), strict=True))
+
+
+def test_quiet_nights_do_not_put_the_next_sleep_off(run: Commands, store: Store) -> None:
+    assert run("sleep", "--if-needed") == 0
+    assert run.summary["result"] == "noop"
+    assert run("status") == 0
+    assert run.summary["last_sleep"]["slept"] == ""
+    assert run("sleep") == 0
+    assert run("status") == 0
+    slept = run.summary["last_sleep"]["slept"]
+    assert slept == run.summary["last_sleep"]["at"]
+    assert run("sleep", "--if-needed") == 0
+    assert run.summary["result"] == "noop"
+    assert run("sleep", "--max-time", "0") == 0
+    assert run.summary["result"] == "interrupted"
+    assert all(record["raw"] is None for record in run.of("fact"))  # nobody asked yet
+    assert run("status") == 0
+    assert run.summary["last_sleep"]["slept"] == slept
+
+
 def test_dissolve_exits_4_where_recall_would_fall(run: Commands, store: Store) -> None:
     assert run("dissolve", "--all") == 4
     assert (run.summary["result"], run.summary["refused"]) == ("refused", 4)
