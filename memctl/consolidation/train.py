@@ -4,10 +4,10 @@
       + w · mean over kept lessons  KL(p_base ‖ p)
 
 by AdamW on the factors alone. Every step takes lessons of as many facts as it has room for, each fact as often as any other.
-It ends early where the gates hold on wordings that were left out.
+How far it has come on wordings that were left out is told every few steps.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +29,6 @@ BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-8
 DECAY = 0.01
 WARM_UP = 0.05
 """Share of the steps in which the learning rate rises."""
-
-Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,11 @@ class Training:
     Attributes:
         steps: How many were made.
         checks: What was seen on the way, every few steps.
-        stopped: Whether it was told to stop.
     """
 
     adapter: Adapter
     steps: int
     checks: tuple[Check, ...]
-    stopped: bool
 
 
 def consolidate(
@@ -73,7 +69,6 @@ def consolidate(
     units: Columns | None,
     settings: LoraSettings,
     progress: Progress,
-    stop: Stop | None = None,
     skipped: int = 0,
 ) -> Training:
     """Takes edits into an adapter, and trains it on the layers above. Equal facts in any order give equal adapters.
@@ -82,7 +77,6 @@ def consolidate(
         facts: All that the adapter is to carry.
         layer: The edited layer.
         units: The edits of these facts; None for edits without units, whose facts are trained from nothing.
-        stop: Asked between steps.
         skipped: See `transplanted`.
 
     Raises:
@@ -92,7 +86,7 @@ def consolidate(
     adapter = untrained(backend, layer + 1, settings)
     taken = None if units is None else transplanted(backend, layer, units, statistics(backend, layer, progress), skipped)
     if taken is not None and not settings.passes:
-        return Training(taken, 0, (), False)
+        return Training(taken, 0, ())
     lessons = curriculum(backend, facts, settings, progress)
     problem = backend.adapter_problem(lessons.lessons, layer + 1, Composition(adapter=taken))
     total = max(settings.least_steps, -(-settings.passes * len(facts) // settings.taught))
@@ -101,11 +95,8 @@ def consolidate(
     adam = AdamW(adapter)
     seen: dict[str, list[float]] = {}
     checks: list[Check] = []
-    step, stopped = 0, False
+    step = 0
     while step < total:
-        if stop is not None and stop():
-            stopped = True
-            break
         chosen, weights, kinds = rounds.draw(settings)
         found = problem.evaluate(chosen, weights, adam.adapter())
         for kind, loss in zip(kinds, found.losses, strict=True):
@@ -120,7 +111,7 @@ def consolidate(
         progress("training the adapter", step, total)
     learned_above = adam.adapter().projections
     whole = Adapter({**taken.projections, **learned_above} if taken is not None else learned_above)
-    return Training(whole, step, tuple(checks), stopped)
+    return Training(whole, step, tuple(checks))
 
 
 def untrained(backend: Backend, layer: int, settings: LoraSettings) -> Adapter:

@@ -7,9 +7,11 @@ worked in none, and one killed in between finds its facts in the ledger.
 
 from typing import Any
 
+import msgspec
+
 from memctl.errors import UsageError
-from memctl.facts import Provenance, make_fact
 from memctl.store.store import Store
+from memctl.wake.fact_record import read_fact
 from memctl.wake.outcomes import Told
 
 
@@ -21,21 +23,13 @@ def waiting(store: Store) -> tuple[list[Told], int]:
 
 
 def _told(record: dict[str, Any]) -> Told | None:
-    """The fact of a record; None where its parts make none."""
-    try:
-        fact = make_fact(
-            str(record["subject"]),
-            str(record["relation"]),
-            str(record["object"]),
-            prompt=str(record.get("prompt", "")),
-            questions=tuple(map(str, record.get("questions", ()))),
-        )
-    except (KeyError, UsageError):
+    """The fact of a record; None where its parts make none: one odd record must not end every sleep."""
+    line, session = record.get("line", 0), record.get("session", "")
+    parts = {name: part for name, part in record.items() if name not in ("type", "session", "line")}
+    if not isinstance(line, int) or not isinstance(session, str):
         return None
-    place = Provenance(
-        source=str(record.get("source", "chat")),
-        session=str(record.get("session", "")),
-        line=int(record.get("line", 0)),
-        time=str(record.get("time", "")),
-    )
-    return Told(fact, place)
+    try:
+        fact, place = read_fact(msgspec.json.encode(parts).decode(), "chat", line)
+    except UsageError:
+        return None
+    return Told(fact, msgspec.structs.replace(place, session=session))

@@ -1,4 +1,4 @@
-"""Training of the adapter on the tiny engine: what it says of the facts, of others, and when it is told to stop."""
+"""Training of the adapter on the tiny engine: what it says of the facts, and of others."""
 
 import numpy as np
 import pytest
@@ -38,12 +38,6 @@ def test_only_layers_above_the_edited_one_change_so_its_inputs_stay_to_the_bit()
     assert np.array_equal(plain.inputs, beside.inputs)
     with pytest.raises(MemctlError, match="no layer from 4 on"):
         consolidate(BACKEND, FACTS, 3, None, QUICK, silent)
-
-
-def test_it_stops_when_it_is_told_to_and_says_so() -> None:
-    asked = iter([False, False, True])
-    found = consolidate(BACKEND, FACTS, LAYER, None, QUICK, silent, stop=lambda: next(asked))
-    assert (found.steps, found.stopped) == (2, True)
 
 
 def test_the_adapter_alone_says_what_it_was_taught() -> None:

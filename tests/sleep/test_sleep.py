@@ -2,6 +2,7 @@
 
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -292,6 +293,26 @@ def test_what_waits_in_the_journal_is_written_once_and_counts_after_the_commit(s
     forget(store, engine, SETTINGS, [new.id], wait=0, dry_run=False, progress=silent)
     slept(store, engine)
     assert store.ledger().entries[new.id].state == "forgotten"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"line": None},
+        {"line": "abc"},
+        {"questions": None},
+        {"time": "yesterday"},
+        {"subject": 3},
+        {"session": 4},
+        {"prompt": []},
+    ],
+)
+def test_an_odd_record_in_the_journal_makes_no_fact(store: Store, engine: ScriptedEngine, odd: dict[str, Any]) -> None:
+    told = {"type": "fact", "subject": "Dee Falk", "relation": "lives in", "object": "Lima"}
+    store.journal.append(told | odd)
+    assert plan(store, SETTINGS).waiting == 0
+    assert slept(store, engine).result == "done"
+    assert len(store.ledger().active()) == len(FACTS)
 
 
 def test_the_report_is_kept_with_the_snapshot(store: Store, engine: ScriptedEngine) -> None:
