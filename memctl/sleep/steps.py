@@ -51,7 +51,7 @@ def said_of(health: Health) -> str:
 
 
 def curate(night: Night, state: State) -> Done:
-    """2: facts that wait in the journal are written as `inject` would; those that cannot be are named by a later `inject`."""
+    """2: facts that wait in the journal are written as `inject` would; those that cannot be are named, and wait no more."""
     told, read = waiting(night.store)
     state = msgspec.structs.replace(state, journal=read)
     if not told:
@@ -63,7 +63,8 @@ def curate(night: Night, state: State) -> Done:
     if draft is not None:
         draft.ledger = read_back(draft.ledger, outcomes)
         state = night.settled(state, draft)
-    return state, f"{written} of {len(told)} waiting facts written", {"waiting": len(told), "written": written}
+    refused = "".join(f"; not {outcome.fact}: {outcome.reason}" for outcome in outcomes if outcome.status == "rejected")
+    return state, f"{written} of {len(told)} waiting facts written{refused}", {"waiting": len(told), "written": written}
 
 
 def audit(night: Night, state: State) -> Done:

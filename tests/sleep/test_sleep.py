@@ -295,6 +295,14 @@ def test_what_waits_in_the_journal_is_written_once_and_counts_after_the_commit(s
     assert store.ledger().entries[new.id].state == "forgotten"
 
 
+def test_a_waiting_fact_that_cannot_be_written_is_named(store: Store, engine: ScriptedEngine) -> None:
+    store.journal.append({"type": "fact", "subject": "Dee Falk", "relation": "lives in", "object": "Lima"})
+    engine.script.failing = {"Dee Falk"}
+    report = slept(store, engine).report
+    said = report.steps[STEPS.index("curate")].said
+    assert said == "0 of 1 waiting facts written; not Dee Falk · lives in · Lima: no edit could be made: no edit"
+
+
 @pytest.mark.parametrize(
     "odd",
     [
