@@ -22,7 +22,7 @@ def sleep(
     run: Run,
     facts: Annotated[
         str | None,
-        Option("--facts", metavar="IDS", help="Consolidate only these and their subjects' other facts."),
+        Option("--facts", metavar="IDS", help="Consolidate only these, ids with commas, and their subjects' other facts."),
     ] = None,
     if_needed: Annotated[bool, Option("--if-needed", help="Only if pressure is high, or told facts wait.")] = False,
     max_time: Annotated[
