@@ -66,7 +66,7 @@ class SleepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         schedule: Scales of an edit at the stages 0 to 3, falling from 1.0 to 0.0.
         threshold: Recall, mean of raw and chat, under which a fact is degraded.
-        efforts: How often a degraded subject is searched anew, each time with twice the steps.
+        efforts: How often a degraded subject is searched anew, each time with twice the steps, and an adapter trained anew.
         capacity: Live edits that a base holds without loss; above it, facts that no effort mends are given up.
         drift_budget: Largest relative change of the held-out perplexity that a memory may have after a sleep.
         general_kept: Least share of the general questions that are still answered.

@@ -24,6 +24,9 @@ from memctl.errors import GateRefused
 MOST = 0.25
 """Largest share of a layer's neurons that may give way."""
 
+LOT = 16
+"""Most neurons that are left as they are at once: the set is another one, and its least used are few more."""
+
 
 def room(backend: Backend) -> int:
     """How many neurons of a layer may give way."""
@@ -34,7 +37,7 @@ def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics
     """The adapter that does on a layer what the units do beside it, whole.
 
     Args:
-        skipped: How many lots of least used neurons are left as they are, each of as many as there are units.
+        skipped: How many lots of least used neurons are left as they are, each of as many as there are units or of LOT.
 
     Raises:
         GateRefused: There are more units than neurons that may give way.
@@ -45,7 +48,7 @@ def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics
             f"{count} edits are more than the {room(backend)} neurons of layer {layer} that may give way to them",
             "consolidate fewer facts at once: --facts",
         )
-    first = min(skipped * count, room(backend) - count)
+    first = min(skipped * min(count, LOT), room(backend) - count)
     given = np.sort(np.argsort(stats.used, kind="stable")[first : first + count])
     base, names = backend.mlp_weights(layer), backend.tensor_names(layer)
     chosen: Float = np.zeros((count, width), np.float32)

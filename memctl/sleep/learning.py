@@ -1,8 +1,8 @@
 """The adapter of a sleep: a function of the base, its facts, the settings, and how often it was tried again.
 
 Neurons that give way to units leave a trace in the last bits of everything, and in bfloat16 that turns an answer here and
-there which hung on them. So where an adapter does not hold, the next least used neurons are tried. One that is trained is
-trained twice as long each time.
+there which hung on them. So where an adapter does not hold, the next least used neurons are tried, which costs no more than
+asking. One that is trained is trained twice as long each time.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,9 @@ from memctl.settings import LoraSettings, Settings, settings_hash
 PASSES = 40
 """Lessons of each fact, at least, where there are no units to take over."""
 
+OTHER_NEURONS = 8
+"""Efforts at most where nothing is trained."""
+
 
 def learn(
     backend: Backend, facts: Sequence[Fact], edits: Composition, effort: int, settings: Settings, progress: Progress
@@ -37,13 +40,23 @@ def learn(
     return consolidate(backend, facts, layer, units, lora, progress, skipped=effort).adapter
 
 
+def trains(settings: Settings) -> bool:
+    """Whether an adapter is trained, which takes minutes, or only takes units over, which takes seconds."""
+    return bool(settings.lora.passes) or not settings.edit.units
+
+
+def most_efforts(settings: Settings) -> int:
+    """How often other adapters of the same facts are tried."""
+    return settings.sleep.efforts if trains(settings) else OTHER_NEURONS
+
+
 def mark_of(settings: Settings, effort: int) -> str:
-    """The hash of the settings, edits' among them, and the effort: what an adapter is named with."""
+    """The hash of the settings, edits' among them, and how many efforts were made: what an adapter is named with."""
     return f"{settings_hash(settings.edit, settings.lora)}.{effort}"
 
 
 def effort_of(mark: str, settings: Settings) -> int | None:
-    """The effort that an adapter was made with; None where the settings were other ones."""
+    """The last effort made for an adapter's facts; None where the settings were other ones."""
     made_with, _, effort = mark.partition(".")
     return int(effort) if made_with == settings_hash(settings.edit, settings.lora) else None
 

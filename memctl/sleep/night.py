@@ -8,12 +8,13 @@ import msgspec
 
 from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
+from memctl.consolidation.stages import waiting_under, with_entries
 from memctl.deltas import Columns, Composition
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress
 from memctl.settings import Settings
-from memctl.sleep.learning import effort_of
+from memctl.sleep.learning import effort_of, most_efforts
 from memctl.sleep.state import State
 from memctl.store.encoding import sha256
 from memctl.store.records import AdapterRef, Ledger, Snapshot
@@ -95,6 +96,16 @@ class Night:
         state = msgspec.structs.replace(state, adapter=ref)
         return self.settled(state, self.draft(state, state.ledger))
 
+    def marked(self, state: State, mark: str) -> State:
+        """The state with another mark on its adapter, under which the facts that waited go on waiting."""
+        before = state.adapter
+        if before is None or before.settings == mark:
+            return state
+        after = msgspec.structs.replace(before, settings=mark)
+        still = waiting_under(state.ledger.active(), before)
+        ledger = with_entries(state.ledger, (msgspec.structs.replace(entry, waits=after.trained) for entry in still))
+        return msgspec.structs.replace(state, ledger=ledger, adapter=after)
+
     def ask(self, composition: Composition, entries: tuple[LedgerEntry, ...], what: str) -> dict[str, FactRecall]:
         """Recall of facts by id, with a composition attached."""
         with self.backend.attached(composition):
@@ -117,7 +128,7 @@ class Night:
         if before is None or refused.adapter is None or before.adapter == refused.adapter:
             return None
         effort = 1 + (effort_of(refused.adapter.settings, self.settings) or 0)
-        if effort > self.settings.sleep.efforts:
+        if effort > most_efforts(self.settings):
             return None
         state = msgspec.structs.replace(before, effort=effort)
         self.save(state)

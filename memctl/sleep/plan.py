@@ -4,7 +4,7 @@ import msgspec
 
 from memctl.consolidation.stages import by_subject, edit_scale, waiting_under
 from memctl.settings import Settings
-from memctl.sleep.learning import effort_of
+from memctl.sleep.learning import effort_of, most_efforts
 from memctl.sleep.pressure import Pressure, is_degraded, pressure
 from memctl.sleep.waiting import waiting
 from memctl.store.store import Store
@@ -45,7 +45,7 @@ def plan(store: Store, settings: Settings) -> Plan:
         waiting_under(entries, adapter) for entries in by_subject(ledger).values() if edit_scale(entries)
     )
     effort = None if adapter is None else effort_of(adapter.settings, settings)
-    settled = settled and (not head.deltas or (effort or 0) >= settings.sleep.efforts)
+    settled = settled and (not head.deltas or (effort or 0) >= most_efforts(settings))
     stale = stale or effort is None
     stages = [sum(entry.stage == stage for entry in active) for stage in range(4)]
     return Plan(

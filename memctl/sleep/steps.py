@@ -1,6 +1,6 @@
 """The steps of a sleep, each from state to state with what it did in words and numbers; maintenance is in `maintain`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -79,10 +79,11 @@ def consolidate(night: Night, state: State) -> Done:
     """5: an adapter is made to carry the facts alone, and each is asked for with its edit at the next stage's scale.
 
     An adapter is a function of the facts, the settings and an effort. So one that carries just these facts is not made again,
-    but where facts fail their gate under it, or a validation refused it: then once more, with another effort. A fact that
-    failed under an adapter is not asked for again before there is another.
+    but where facts fail their gate under it, or a validation refused it: then others are tried, one a night where they are
+    trained and all at once where they are not, and the one that most facts pass under stays. A fact that failed under an
+    adapter is not asked for again before there is another.
     """
-    settings, most = night.settings, night.settings.sleep.efforts
+    settings, most = night.settings, learning.most_efforts(night.settings)
     facts = _to_carry(night, state)
     if not facts:
         return state, "no facts", {}
@@ -95,12 +96,14 @@ def consolidate(night: Night, state: State) -> Done:
         effort, trainings = state.effort, 1
         state = _trained(night, state, facts, effort)
     gate = _at_the_gate(night, state)
-    behind = not all(gate.values()) or bool(waiting_under(state.ledger.active(), state.adapter))
-    if behind and not trainings and effort < most:
-        other = _trained(night, state, facts, effort + 1)
-        trainings, again = 1, _at_the_gate(night, other)
-        if sum(again.values()) >= sum(gate.values()):  # also where nothing is won: the effort is not made twice
-            state, gate = other, again
+    kept = state, gate
+    while (behind := _behind(*kept)) and effort < most and not (trainings and learning.trains(settings)):
+        effort, trainings = effort + 1, trainings + 1
+        other = _trained(night, state, facts, effort)
+        if any(_at_the_gate(night, other, behind).values()):
+            again = _at_the_gate(night, other)
+            kept = (other, again) if sum(again.values()) > sum(kept[1].values()) else kept
+    state, gate = night.marked(kept[0], learning.mark_of(settings, effort)), kept[1]
     passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
     state = msgspec.structs.replace(state, passed=passed, failed=failed)
     said = f"{len(passed)} of {len(gate)} facts pass, " + (
@@ -137,8 +140,18 @@ def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort:
     return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings, effort), edits)
 
 
-def _at_the_gate(night: Night, state: State) -> dict[str, bool]:
-    """Whether carried facts are answered with their edits at the next stage's scale, in chat and no less raw, by id."""
+def _behind(state: State, gate: dict[str, bool]) -> frozenset[str]:
+    """Ids of the facts that did not pass, or could not be asked for, under the adapter there is."""
+    waiting_ids = (entry.id for entry in waiting_under(state.ledger.active(), state.adapter))
+    return frozenset({*waiting_ids, *(id for id, hit in gate.items() if not hit)})
+
+
+def _at_the_gate(night: Night, state: State, ids: Collection[str] | None = None) -> dict[str, bool]:
+    """Whether carried facts are answered with their edits at the next stage's scale, in chat and no less raw, by id.
+
+    Args:
+        ids: Of the facts to ask for; None for all.
+    """
     schedule, threshold = night.settings.sleep.schedule, night.settings.sleep.threshold
     carried = set(state.adapter.facts if state.adapter else ())
     asked: list[LedgerEntry] = []
@@ -147,7 +160,7 @@ def _at_the_gate(night: Night, state: State) -> dict[str, bool]:
         if carried.issuperset(entry.id for entry in entries) and not waiting_under(entries, state.adapter):
             scale = next_scale(entries, schedule)
             changed += [at_scale(entry, min(entry.scale, scale), schedule) for entry in entries]
-            asked += entries
+            asked += [entry for entry in entries if ids is None or entry.id in ids]
     draft = night.draft(state, with_entries(state.ledger, changed))
     found = night.ask(draft.composition, tuple(asked), "asking at the gate")
 

@@ -8,7 +8,7 @@ import pytest
 
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.consolidation.train import consolidate
-from memctl.consolidation.transplant import MOST, shared_out, transplanted
+from memctl.consolidation.transplant import LOT, MOST, shared_out, transplanted
 from memctl.deltas import Columns, Composition
 from memctl.editing.fold import folded
 from memctl.editing.statistics import Statistics, statistics
@@ -62,6 +62,12 @@ def test_the_next_least_used_give_way_where_the_first_did_not_hold(stats: Statis
     for skipped in (0, 1, 2):
         down = transplanted(BACKEND, LAYER, units(3), stats, skipped).projections["model.layers.1.mlp.down_proj"]
         assert set(down.A.argmax(axis=1)) == set(order[3 * skipped : 3 * skipped + 3])
+
+
+def test_of_many_units_only_the_least_used_neurons_are_passed_over(stats: Statistics) -> None:
+    order, count = np.argsort(stats.used, kind="stable"), LOT + 1
+    down = transplanted(BACKEND, LAYER, units(count), stats, 1).projections["model.layers.1.mlp.down_proj"]
+    assert set(down.A.argmax(axis=1)) == set(order[LOT : LOT + count])
 
 
 def test_what_a_neuron_adds_is_measured_on_reference_text(stats: Statistics) -> None:

@@ -52,6 +52,7 @@ class Script:
     Attributes:
         needs: By fact id: the least scale of its edit at which it is answered where no adapter carries it (0.2 for all others).
         uncarried: Facts that no adapter learns.
+        carried_by: Efforts whose adapters learn a fact, where not all do.
         chat_only: Facts that an adapter answers in chat alone.
         places: By subject, the direction of its key where it is not one of its own.
         failing: Subjects of which no search finds an edit any more.
@@ -63,6 +64,7 @@ class Script:
 
     needs: dict[str, float] = field(default_factory=dict)
     uncarried: set[str] = field(default_factory=set)
+    carried_by: dict[str, set[int]] = field(default_factory=dict)
     chat_only: set[str] = field(default_factory=set)
     places: dict[str, int] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
@@ -141,7 +143,7 @@ class ScriptedEngine(NumpyBackend):
         self.script.trained.append(tuple(fact.id for fact in facts))
         self.script.efforts.append(effort)
         A, B = np.zeros((1, 512), np.float32), np.zeros((512, 1), np.float32)
-        A[0, [code(fact.id) for fact in facts]] = 1.0
+        A[0, [code(fact.id) for fact in facts if effort in self.script.carried_by.get(fact.id, {effort})]] = 1.0
         B[0] = self.script.drift
         for step in range(3):
             progress("training the adapter", step, 3)

@@ -14,8 +14,9 @@ from memctl.deltas import Composition
 from memctl.editing.fold import folded
 from memctl.facts import make_fact
 from memctl.progress import silent
-from memctl.settings import Settings, SleepSettings
+from memctl.settings import LoraSettings, Settings, SleepSettings
 from memctl.sleep import steps
+from memctl.sleep.learning import OTHER_NEURONS
 from memctl.sleep.pipeline import Slept, sleep
 from memctl.sleep.plan import plan
 from memctl.sleep.state import STEPS, Health, SleepReport
@@ -27,6 +28,7 @@ from memctl.wake.verify_deep import verify_deep
 
 IDS = [fact.id for fact in FACTS]
 STRICT = msgspec.structs.replace(SETTINGS, sleep=SleepSettings())
+TRAINED = msgspec.structs.replace(SETTINGS, lora=LoraSettings(passes=1))
 
 
 def slept(store: Store, engine: ScriptedEngine, settings: Settings = SETTINGS, **options: object) -> Slept:
@@ -80,16 +82,45 @@ def test_ten_more_sleeps_change_nothing_at_all(store: Store, engine: ScriptedEng
     assert (store.head(), objects(store)) == (head, before)
 
 
-def test_a_fact_that_the_adapter_does_not_learn_keeps_its_edit(store: Store, engine: ScriptedEngine) -> None:
+@pytest.mark.parametrize(
+    ("settings", "efforts"), [(SETTINGS, OTHER_NEURONS), (TRAINED, TRAINED.sleep.efforts)], ids=["taken over", "trained"]
+)
+def test_a_fact_that_no_adapter_learns_keeps_its_edit(
+    store: Store, engine: ScriptedEngine, settings: Settings, efforts: int
+) -> None:
     engine.script.uncarried = {IDS[2]}
     engine.script.needs = {IDS[2]: 0.4}
     for _ in range(9):
-        slept(store, engine)
+        slept(store, engine, settings)
         assert store.ledger().entries[IDS[2]].recalls[-1].recall.chat == 1.0
     assert stages(store) == [3, 3, 0, 3]
-    assert len(engine.script.trained) == 1 + SETTINGS.sleep.efforts  # twice more, with more passes; then no more
-    assert slept(store, engine).result == "noop"
-    assert plan(store, SETTINGS).idle
+    assert engine.script.efforts == list(range(1 + efforts))  # then no more
+    assert slept(store, engine, settings).result == "noop"
+    assert plan(store, settings).idle
+
+
+def test_adapters_that_take_seconds_are_tried_in_one_night_until_all_facts_pass(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.carried_by, engine.script.needs = {IDS[2]: {3, 4}}, {IDS[2]: 0.6}
+    slept(store, engine)
+    assert (engine.script.efforts, stages(store)) == ([0, 1, 2, 3], [1, 1, 1, 1])
+
+
+def test_adapters_that_are_trained_are_tried_one_a_night(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.carried_by, engine.script.needs = {IDS[2]: {2}}, {IDS[2]: 0.6}
+    tried = []
+    for _ in range(3):
+        slept(store, engine, TRAINED)
+        tried.append(engine.script.efforts[-1])
+    assert (tried, stages(store)) == ([0, 1, 2], [3, 3, 1, 3])
+
+
+def test_of_several_adapters_the_one_that_most_facts_pass_under_stays(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.carried_by = {IDS[2]: {2}, IDS[0]: {0, 1}, IDS[3]: {0, 1}}
+    engine.script.needs = {IDS[0]: 0.6, IDS[2]: 0.6, IDS[3]: 0.6}
+    for _ in range(2):
+        slept(store, engine)
+    assert engine.script.efforts == list(range(1 + OTHER_NEURONS))
+    assert stages(store) == [2, 2, 0, 2]
 
 
 def test_new_facts_train_the_adapter_anew_over_the_whole_ledger(store: Store, engine: ScriptedEngine) -> None:
@@ -166,7 +197,7 @@ def test_a_refused_sleep_leaves_everything_as_it_was(
 def test_what_was_refused_is_refused_at_once_until_something_changes(
     store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempts = 1 + STRICT.sleep.efforts
+    attempts = 1 + OTHER_NEURONS
     measured = iter([GOOD, *[Health(0.02, 0.0, 1.0, 1.0)] * attempts, GOOD, GOOD])
     monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
     first, again = slept(store, engine, STRICT), slept(store, engine, STRICT)
