@@ -21,7 +21,7 @@ STYLES = {"passed": "green", "failed": "yellow", "not asked": "dim"}
 def sleep(
     run: Run,
     facts: Annotated[
-        str | None,
+        list[str] | None,
         Option("--facts", metavar="IDS", help="Consolidate only these, ids with commas, and their subjects' other facts."),
     ] = None,
     if_needed: Annotated[bool, Option("--if-needed", help="Only if pressure is high, or told facts wait.")] = False,
@@ -35,12 +35,12 @@ def sleep(
     from memctl.sleep.plan import plan
 
     store, settings = run.store, run.effective.settings
-    ids = None if facts is None else _named(run, facts)
-    found = plan(store, settings)
+    ids = None if facts is None else _named(run, ",".join(facts))
+    found = plan(store, settings, ids)
     if dry_run:
         return _plan(run, found, _reason_to_stay(found, if_needed))
     run.out.hush()
-    if _reason_to_stay(found, if_needed) and _stayed(run, lock_wait, if_needed):
+    if _reason_to_stay(found, if_needed) and _stayed(run, ids, lock_wait, if_needed):
         return 0
     from memctl.sleep.pipeline import sleep as go_to_sleep
 
@@ -84,7 +84,7 @@ def _plan(run: Run, found: "Plan", stays: str) -> int:
     return 0
 
 
-def _stayed(run: Run, wait: float, if_needed: bool) -> bool:
+def _stayed(run: Run, ids: list[str] | None, wait: float, if_needed: bool) -> bool:
     """Notes that the night was quiet; False where another writer, who was waited for, has left something to do."""
     from memctl.sleep.plan import plan
     from memctl.store.lock import now
@@ -92,7 +92,7 @@ def _stayed(run: Run, wait: float, if_needed: bool) -> bool:
 
     try:
         with run.store.writer(wait, "sleep"):
-            why = _reason_to_stay(plan(run.store, run.effective.settings), if_needed)
+            why = _reason_to_stay(plan(run.store, run.effective.settings, ids), if_needed)
             if not why:
                 return False
             run.store.workroom.ended(LastSleep(now(), 0, "noop", run.store.head().id, why))

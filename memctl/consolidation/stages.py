@@ -43,6 +43,13 @@ def by_subject(ledger: Ledger) -> dict[str, list[LedgerEntry]]:
     return dict(sorted(found.items()))
 
 
+def whole_subjects(ledger: Ledger, ids: Collection[str]) -> frozenset[str]:
+    """These facts, and all others of their subjects: they share one edit, which goes as a whole or not at all."""
+    return frozenset(
+        entry.id for entries in by_subject(ledger).values() if any(entry.id in ids for entry in entries) for entry in entries
+    )
+
+
 def at_scale(entry: LedgerEntry, scale: float, schedule: Schedule) -> LedgerEntry:
     """The entry with its edit at a scale, and the stage that has reached it."""
     return msgspec.structs.replace(entry, stage=stage_of(scale, schedule), scale=scale)

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from memctl.backends.protocol import Backend
-from memctl.consolidation.stages import by_subject
+from memctl.consolidation.stages import whole_subjects
 from memctl.editing.fold import weight_hashes
 from memctl.errors import GateRefused, MemctlError
 from memctl.facts import with_recall
@@ -84,7 +84,7 @@ def sleep(
         try:
             head = store.head()
             ledger = store.ledger(head)
-            wanted = None if ids is None else _whole_subjects(ledger, ids)
+            wanted = None if ids is None else whole_subjects(ledger, ids)
             night = Night(store, head, ledger, backend, settings, progress, wanted)
             slept = _through(night, writer, lambda: max_time is not None and monotonic() - begun > max_time)
         except BaseException as error:
@@ -99,13 +99,6 @@ def sleep(
         through = time if slept.result in ("done", "noop") else ""
         store.workroom.ended(LastSleep(time, code, slept.result, store.layout.read_head(), detail, through))
     return slept
-
-
-def _whole_subjects(ledger: Ledger, ids: Sequence[str]) -> frozenset[str]:
-    """The facts named, and all others of their subjects: they share one edit, which goes as a whole or not at all."""
-    return frozenset(
-        entry.id for entries in by_subject(ledger).values() if any(entry.id in ids for entry in entries) for entry in entries
-    )
 
 
 def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:

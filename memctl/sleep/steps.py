@@ -88,6 +88,7 @@ def consolidate(night: Night, state: State) -> Done:
     if not facts:
         return state, "no facts", {}
     ids = tuple(entry.id for entry in facts)
+    left = sum(entry.id not in ids for entry in state.ledger.active() if night.wanted is None or entry.id in night.wanted)
     effort = None
     if state.adapter is not None and state.adapter.facts == ids:
         effort = learning.effort_of(state.adapter.settings, settings)
@@ -109,7 +110,8 @@ def consolidate(night: Night, state: State) -> Done:
     said = f"{len(passed)} of {len(gate)} facts pass, " + (
         "under a new adapter" if trainings else "under the adapter there was"
     )
-    return state, said, {"facts": len(ids), "passed": len(passed), "trainings": trainings}
+    said += f"; {left} keep their edits, as the base has no room for more" if left else ""
+    return state, said, {"facts": len(ids), "passed": len(passed), "trainings": trainings, "left": left}
 
 
 def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:

@@ -13,6 +13,7 @@ from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering
 from memctl.backends import factory
 from memctl.cli.main import main
 from memctl.cli.night_log import log_path
+from memctl.facts import make_fact
 from memctl.sleep import pipeline, steps
 from memctl.sleep.night import Night
 from memctl.sleep.state import STEPS, Health, State, StepName
@@ -21,6 +22,8 @@ from memctl.store.store import Store
 
 IDS = [fact.id for fact in FACTS]
 WORKING = STEPS[:-1]
+TOLD = make_fact("Dee Park", "lives in", "Lima")
+WAITS = {"type": "fact", "subject": "Dee Park", "relation": "lives in", "object": "Lima"}
 
 
 @pytest.fixture
@@ -109,6 +112,55 @@ def test_if_needed_sleeps_only_under_pressure(run: Commands, store: Store, monke
     assert run.summary["result"] == "done"
 
 
+def test_if_needed_writes_what_waits(run: Commands, store: Store, engine: ScriptedEngine) -> None:
+    engine.facts[TOLD.id] = TOLD
+    store.journal.append(WAITS)
+    assert run("sleep", "--if-needed", "--dry-run") == 0
+    assert (run.summary["would_sleep"], run.summary["plan"]["waiting"]) == (True, 1)
+    assert run("sleep", "--if-needed") == 0
+    assert run.summary["result"] == "done"
+    assert store.ledger().entries[TOLD.id].state == "active"
+
+
+def test_a_fact_that_had_every_effort_keeps_no_model_busy(run: Commands, store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting, engine.script.uncarried = {"Cy Mori": 9}, {IDS[3]}
+    for _ in range(4):
+        assert run("sleep") == 0
+    assert run("sleep", "--dry-run") == 0
+    assert (run.summary["plan"]["degraded"], run.summary["would_sleep"]) == (1, False)
+
+
+def test_a_quiet_night_waits_for_the_lock_and_plans_anew(
+    run: Commands, store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.facts[TOLD.id] = TOLD
+    for _ in range(3):
+        assert run("sleep") == 0
+    taken = Store.writer
+
+    def told_meanwhile(self: Store, *given: Any) -> Any:
+        if not self.journal.read():
+            self.journal.append(WAITS)
+        return taken(self, *given)
+
+    monkeypatch.setattr(Store, "writer", told_meanwhile)
+    assert run("sleep") == 0
+    assert run.summary["result"] == "done"
+
+
+def test_an_internal_error_leaves_its_exit_code(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(night: Night, state: State) -> Done:
+        raise ZeroDivisionError("of no use")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(pipeline.WORK, "audit", broken)
+        patch.setenv("MEMCTL_DEBUG", "")
+        assert run("sleep") == 1
+    assert run("status") == 0
+    assert (run.summary["last_sleep"]["result"], run.summary["last_sleep"]["exit_code"]) == ("failed", 1)
+    assert log_path().read_text(encoding="utf-8").splitlines()[-1].endswith("ZeroDivisionError: of no use")
+
+
 def test_a_dry_run_prints_the_plan_and_takes_no_lock(run: Commands, store: Store) -> None:
     head = store.head()
     with store.writer(command="somebody"):
@@ -158,6 +210,10 @@ def test_sigterm_in_any_step(run: Commands, store: Store, monkeypatch: pytest.Mo
 def test_only_the_facts_named(run: Commands, store: Store) -> None:
     assert run("sleep", "--facts", f"{IDS[3][:6]},{IDS[2]}") == 0
     assert {record["id"]: record["stage"] for record in run.of("fact")} == dict(zip(IDS, (0, 0, 1, 1), strict=True))
+    assert run("sleep", "--facts", IDS[3], "--facts", IDS[2], "--dry-run") == 0
+    assert run.summary["plan"]["trains"] is False
+    assert run("sleep", "--facts", IDS[0], "--dry-run") == 0
+    assert run.summary["plan"]["trains"] is True
     assert run("sleep", "--facts", "fffffff") == 2
     assert run("sleep", "--facts", ",") == 2
 
