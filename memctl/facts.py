@@ -166,6 +166,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         stage: 0 (edit only) to 3 (carried by the adapter alone).
         scale: Factor on its edit at which the fact has been answered, 1.0 to 0.0.
         effort: How often its subject was searched anew because it was degraded, each time with twice the steps.
+        tried: The last effort that did not help: its edit is still of `effort`, and the next attempt makes one more than this.
         waits: What the adapter under which it failed a gate was trained on: it is asked for again under another one only.
         superseded_by: Id of the newer fact about the same subject and relation.
         recalls: The newest measurements, oldest first.
@@ -178,6 +179,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     stage: int = 0
     scale: float = 1.0
     effort: int = 0
+    tried: int = 0
     waits: str = ""
     superseded_by: str = ""
     recalls: tuple[RecallRecord, ...] = ()

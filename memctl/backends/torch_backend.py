@@ -68,6 +68,9 @@ StatesOf = Callable[[Callable[[], Any]], list[Tensor]]
 SAMPLED_FROM = 64
 """Sampling draws from so many of the likeliest tokens: the tail is long, slow to draw from, and makes no text."""
 
+POSITIONS_AT_ONCE = 64
+"""Positions whose distributions over the vocabulary are held at once when text is scored: each takes a megabyte or two."""
+
 
 def best_dtype(device: str) -> torch.dtype:
     """bfloat16 where the hardware multiplies it faster than float32, else float32."""
@@ -312,15 +315,22 @@ class TorchBackend:
             states, base = self._final_states(ids)
             for row, index in enumerate(batch):
                 last = len(sequences[index]) - 1
-                log_p = torch.log_softmax(self._logits(states[row, :last]).float(), -1)
-                said = ids[row, 1 : last + 1, None]
-                nll[index] = pristine[index] = _numpy(-log_p.gather(-1, said)[:, 0])
-                divergence[index] = np.zeros(last, np.float32)
-                if beside:
-                    log_q = torch.log_softmax(self._logits(base[row, :last]).float(), -1)
-                    pristine[index] = _numpy(-log_q.gather(-1, said)[:, 0])
-                    divergence[index] = _numpy((log_q.exp() * (log_q - log_p)).sum(-1))
+                parts = [
+                    self._against(states[row, part], base[row, part] if beside else None, ids[row, part + 1])
+                    for part in torch.split(torch.arange(last, device=self.device), POSITIONS_AT_ONCE)
+                ]
+                nll[index], pristine[index], divergence[index] = map(np.concatenate, zip(*parts, strict=True))
         return Scores(*map(np.concatenate, (nll, pristine, divergence)))
+
+    def _against(self, states: Tensor, base: Tensor | None, said: Tensor) -> tuple[Float, Float, Float]:
+        """(T,) negative log likelihood of what is said after each of (T, d) states, the base's, and KL(base ‖ now)."""
+        log_p = torch.log_softmax(self._logits(states).float(), -1)
+        nll = _numpy(-log_p.gather(-1, said[:, None])[:, 0])
+        if base is None:
+            return nll, nll, np.zeros_like(nll)
+        log_q = torch.log_softmax(self._logits(base).float(), -1)
+        pristine = _numpy(-log_q.gather(-1, said[:, None])[:, 0])
+        return nll, pristine, _numpy((log_q.exp() * (log_q - log_p)).sum(-1))
 
     def _final_states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """(rows, tokens, d) last hidden states under what is attached and of the base; the layers below it run once."""

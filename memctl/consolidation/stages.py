@@ -35,6 +35,11 @@ def edit_scale(entries: Iterable[LedgerEntry]) -> float:
     return max(entry.scale for entry in entries)
 
 
+def last_effort(entries: Iterable[LedgerEntry]) -> int:
+    """The last effort that was made for a subject's edit, whether it helped or not."""
+    return max(max(entry.effort, entry.tried) for entry in entries)
+
+
 def by_subject(ledger: Ledger) -> dict[str, list[LedgerEntry]]:
     """The active entries by subject, subjects sorted, each subject's in the order of their ids."""
     found: dict[str, list[LedgerEntry]] = {}

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from memctl.consolidation.stages import at_scale, by_subject, edit_scale, stage_of, with_entries
+from memctl.consolidation.stages import at_scale, by_subject, edit_scale, last_effort, stage_of, with_entries
 from memctl.editing.null_space import changed_outputs
 from memctl.errors import EditFailed
 from memctl.evaluation.recall import FactRecall
@@ -40,7 +40,7 @@ def maintain(night: Night, state: State) -> Done:
         state = msgspec.structs.replace(state, asked=left, pruned=gone)
     attempts = attempts_at(state, settings)
     if attempts:
-        state = _refreshed(night, state, attempts)
+        state = _noted(_refreshed(night, state, attempts), attempts)
     counts = {"attempts": float(len(attempts)), "refreshed": float(len(state.refreshed)), "pruned": float(len(gone))}
     return state, f"{len(state.refreshed)} facts refreshed, {len(gone)} given up", counts
 
@@ -50,7 +50,7 @@ def attempts_at(state: State, settings: SleepSettings) -> Attempts:
     found: Attempts = {}
     for subject, entries in by_subject(state.ledger).items():
         worn = {entry.id for entry in entries if is_worn(state.asked[entry.id], settings.threshold)}
-        scale, effort = edit_scale(entries), max(entry.effort for entry in entries)
+        scale, effort = edit_scale(entries), last_effort(entries)
         if worn and scale < 1.0:
             above = settings.schedule[max(0, stage_of(scale, settings.schedule) - 1)]
             found[subject] = [at_scale(one, above, settings.schedule) if one.id in worn else one for one in entries]
@@ -85,6 +85,14 @@ def _refreshed(night: Night, state: State, attempts: Attempts) -> State:
     ids = tuple(sorted(entry.id for entries in kept.values() for entry in entries))
     state = night.settled(state, night.draft(state, _with(state, kept)))
     return msgspec.structs.replace(state, asked={**state.asked, **{id: asked[id] for id in ids}}, refreshed=ids)
+
+
+def _noted(state: State, attempts: Attempts) -> State:
+    """The state with the efforts that did not help in its ledger, so that no later night makes them again."""
+    made = {entry.id: entry.effort for entries in attempts.values() for entry in entries}
+    in_vain = (entry for entry in state.ledger.active() if entry.effort < made.get(entry.id, 0))
+    noted = [msgspec.structs.replace(entry, tried=made[entry.id]) for entry in in_vain]
+    return msgspec.structs.replace(state, ledger=with_entries(state.ledger, noted)) if noted else state
 
 
 def _with(state: State, attempts: Attempts) -> Ledger:

@@ -120,7 +120,7 @@ class Night:
         if (found := self._kept(STATE, key)) is not None:
             return found
         self.store.workroom.clear()
-        return State(key, self.old, self.head.deltas, self.head.adapter)
+        return State(key, self.old, self.head.deltas, self.head.adapter, journal=self.head.journal)
 
     def tried_again(self, refused: State) -> State | None:
         """The state before a refused adapter, to try another one from; None where all efforts were made, or none was new."""

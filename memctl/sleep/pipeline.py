@@ -140,7 +140,7 @@ def _commit(night: Night, writer: Writer, state: State) -> Slept:
     head = night.head
     report = report_of(state, night.old)
     snapshot = None
-    if (state.ledger, state.deltas, state.adapter) != (night.old, head.deltas, head.adapter):
+    if (state.ledger, state.deltas, state.adapter, state.journal) != (night.old, head.deltas, head.adapter, head.journal):
         for sha in sorted(state.objects):
             writer.put(night.read(sha), ".safetensors")
         after = state.after
@@ -152,8 +152,8 @@ def _commit(night: Night, writer: Writer, state: State) -> Slept:
             metrics={} if after is None else msgspec.structs.asdict(after),
             message=state.steps[STEPS.index("scale")].said,
             report=writer.put(msgspec.json.format(msgspec.json.encode(report)) + b"\n", ".json"),
+            journal=state.journal,
         )
-    night.store.workroom.work_in(state.journal)
     night.store.workroom.clear()
     return Slept("noop" if snapshot is None else "done", report, snapshot)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from memctl.consolidation.stages import by_subject, edit_scale, waiting_under, whole_subjects
+from memctl.consolidation.stages import by_subject, edit_scale, last_effort, waiting_under, whole_subjects
 from memctl.facts import LedgerEntry
 from memctl.settings import Settings, SleepSettings
 from memctl.sleep.learning import effort_of, most_efforts
@@ -46,7 +46,7 @@ def plan(store: Store, settings: Settings, ids: Collection[str] | None = None) -
     ledger = store.ledger(head)
     active = ledger.active()
     last = store.workroom.last_sleep()
-    found = len(waiting(store)[0])
+    found = len(waiting(store, head)[0])
     worn = [entry for entry in active if is_degraded(entry, settings.sleep.threshold)]
     adapter = head.adapter
     carried = frozenset(adapter.facts if adapter else ())
@@ -77,7 +77,7 @@ def _mendable(ledger: Ledger, worn: Sequence[LedgerEntry], settings: SleepSettin
     subjects = {entry.fact.subject for entry in worn}
     edits = {subject: entries for subject, entries in by_subject(ledger).items() if edit_scale(entries)}
     return (len(edits) > settings.capacity and bool(worn)) or any(
-        edit_scale(entries) < 1.0 or max(entry.effort for entry in entries) < settings.efforts
+        edit_scale(entries) < 1.0 or last_effort(entries) < settings.efforts
         for subject, entries in by_subject(ledger).items()
         if subject in subjects
     )

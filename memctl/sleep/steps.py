@@ -52,10 +52,10 @@ def said_of(health: Health) -> str:
 
 def curate(night: Night, state: State) -> Done:
     """2: facts that wait in the journal are written as `inject` would; those that cannot be are named, and wait no more."""
-    told, read = waiting(night.store)
-    state = msgspec.structs.replace(state, journal=read)
+    told, read = waiting(night.store, night.head)
     if not told:
         return state, "nothing waits", {"waiting": 0}
+    state = msgspec.structs.replace(state, journal=read)
     outcomes, draft = prepare(
         night.store, night.head, night.backend, night.settings, told, force=False, progress=night.progress
     )

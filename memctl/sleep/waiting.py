@@ -1,8 +1,8 @@
 """Facts that wait in the journal until a sleep writes them.
 
 A record that waits is `{"type": "fact", "subject": …, "relation": …, "object": …}` with the other fields of an input fact and,
-beside them, `session` and `line`. How many records are worked in is noted after the commit: a sleep that is killed before has
-worked in none, and one killed in between finds its facts in the ledger.
+beside them, `session` and `line`. Every snapshot says how many records are worked in: a sleep that is killed has worked in
+none, and behind a rollback what came after waits again.
 """
 
 from typing import Any
@@ -10,15 +10,16 @@ from typing import Any
 import msgspec
 
 from memctl.errors import UsageError
+from memctl.store.records import Snapshot
 from memctl.store.store import Store
 from memctl.wake.fact_record import read_fact
 from memctl.wake.outcomes import Told
 
 
-def waiting(store: Store) -> tuple[list[Told], int]:
-    """The facts that wait, oldest first, and how many records the journal has."""
+def waiting(store: Store, head: Snapshot) -> tuple[list[Told], int]:
+    """The facts that wait beside a snapshot, oldest first, and how many records the journal has."""
     records = store.journal.read()
-    found = [_told(record) for record in records[store.workroom.worked_in() :] if record.get("type") == "fact"]
+    found = [_told(record) for record in records[head.journal :] if record.get("type") == "fact"]
     return [told for told in found if told is not None], len(records)
 
 

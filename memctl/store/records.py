@@ -111,6 +111,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weights: Tensor name to SHA-256 of the composed tensor; empty for the empty store.
         metrics: What was measured at commit, by name.
         report: SHA-256 of the report of the sleep that made it; empty for other commands.
+        journal: Records of the journal that are worked in.
     """
 
     format: int
@@ -127,6 +128,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: dict[str, Sha256]
     metrics: dict[str, float]
     report: ParentId
+    journal: Annotated[int, msgspec.Meta(ge=0)]
 
     @property
     def objects(self) -> frozenset[str]:
@@ -216,6 +218,7 @@ def make_snapshot(
     weights: Mapping[str, str],
     metrics: Mapping[str, float],
     report: str = "",
+    journal: int = 0,
 ) -> Snapshot:
     """The snapshot of these fields, with the format, composition and id that follow from them.
 
@@ -239,6 +242,7 @@ def make_snapshot(
         weights=dict(weights),
         metrics={name: float(value) for name, value in metrics.items()},
         report=report,
+        journal=journal,
     )
     try:
         checked = msgspec.convert(msgspec.to_builtins(draft), Snapshot)

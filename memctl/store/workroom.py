@@ -12,9 +12,7 @@ from memctl.store.layout import Layout
 
 DIGITS = 64
 LAST = "last"
-WORKED_IN = "journal"
-KEPT = (LAST, WORKED_IN)
-"""What outlasts a sleep: how the last one ended, and how many records of the journal are worked in."""
+"""Name of what outlasts a sleep: how the last one ended."""
 
 
 class LastSleep(msgspec.Struct, frozen=True):
@@ -57,9 +55,9 @@ class Workroom:
         return data if whole[: DIGITS + 1] == f"{sha256(data)}\n".encode() else None
 
     def clear(self) -> None:
-        """Removes the work; KEPT stays."""
+        """Removes the work; how the last sleep ended stays."""
         if self._folder.is_dir():
-            atomic.remove(path for path in sorted(self._folder.iterdir()) if path.name not in KEPT)
+            atomic.remove(path for path in sorted(self._folder.iterdir()) if path.name != LAST)
 
     def last_sleep(self) -> LastSleep | None:
         """How the last sleep ended; None where nobody knows."""
@@ -68,16 +66,6 @@ class Workroom:
             return None if data is None else msgspec.json.decode(data, type=LastSleep)
         except msgspec.MsgspecError:
             return None
-
-    def worked_in(self) -> int:
-        """How many records of the journal need no more work."""
-        data = self.get(WORKED_IN)
-        return int(data) if data is not None and data.isdigit() else 0
-
-    def work_in(self, records: int) -> None:
-        """Notes that so many records of the journal need no more work."""
-        if records != self.worked_in():
-            self.put(WORKED_IN, str(records).encode())
 
     def ended(self, last: LastSleep) -> None:
         """Notes how a sleep has ended; one that did not go through keeps the time of the last that did."""

@@ -87,13 +87,15 @@ class Writer:
         metrics: dict[str, float],
         message: str,
         report: str = "",
+        journal: int | None = None,
     ) -> Snapshot:
         """Makes this state the current one, whole or not at all; returns its snapshot.
 
-        Returns HEAD unchanged where it has the same ledger, deltas and adapter.
+        Returns HEAD unchanged where it has the same ledger, deltas, adapter and place in the journal.
 
         Args:
             report: SHA-256 of the object that tells how it came about.
+            journal: Records of the journal that are worked in; None for as many as before.
 
         Raises:
             MemctlError: Ledger and composition contradict each other, or an object of theirs is not in the store.
@@ -108,13 +110,16 @@ class Writer:
         for object in (*(delta.object for delta in ordered), *beside):
             self._layout.find_object(object)
         data = encode(ledger)
-        if (head.ledger, head.deltas, head.adapter) == (sha256(data), ordered, adapter):
+        journal = head.journal if journal is None else journal
+        if (head.ledger, head.deltas, head.adapter, head.journal) == (sha256(data), ordered, adapter, journal):
             return head
         sha = self.put(data, ".json")
-        return self._advance(head, sha, ordered, adapter, weights, metrics, message, report)
+        return self._advance(head, sha, ordered, adapter, weights, metrics, message, report, journal)
 
     def rollback(self, revision: str, message: str = "") -> Snapshot:
         """Makes a new snapshot with the ledger, composition, weights and metrics of an older one, and returns it.
+
+        What was worked in from the journal since then waits again.
 
         Every object is hashed first. Where HEAD's own manifest is damaged, the new snapshot follows the older
         one, so that the history can be read again.
@@ -128,7 +133,7 @@ class Writer:
         for sha in sorted(target.objects - {target.ledger}):
             self._layout.read_object(sha)
         head = self._head or target
-        if self._head and (head.ledger, head.deltas, head.adapter) == (target.ledger, target.deltas, target.adapter):
+        if self._head and _state(head) == _state(target):
             return head
         return self._advance(
             head,
@@ -138,6 +143,8 @@ class Writer:
             target.weights,
             target.metrics,
             message or f"rollback to {target.id[:12]}",
+            "",
+            target.journal,
         )
 
     def tag(self, name: str, revision: str = "HEAD") -> Snapshot:
@@ -193,7 +200,8 @@ class Writer:
         weights: dict[str, str],
         metrics: dict[str, float],
         message: str,
-        report: str = "",
+        report: str,
+        journal: int,
     ) -> Snapshot:
         snapshot = make_snapshot(
             parent=parent.id,
@@ -207,6 +215,7 @@ class Writer:
             weights=weights,
             metrics=metrics,
             report=report,
+            journal=journal,
         )
         atomic.replace(self._layout.snapshot(snapshot.id), encode(snapshot), atomic.READ_ONLY)
         try:
@@ -252,6 +261,11 @@ class Writer:
             current = path.read_bytes() if path.exists() else b""
         if current != data:
             atomic.replace(path, data)
+
+
+def _state(snapshot: Snapshot) -> tuple[object, ...]:
+    """What a rollback brings back."""
+    return snapshot.ledger, snapshot.deltas, snapshot.adapter, snapshot.journal
 
 
 def _later(time: str) -> str:

@@ -113,6 +113,7 @@ class ScriptedEngine(NumpyBackend):
     ) -> list[Found]:
         """Takes the place of `find_traces`: the unit tells its subject, the length of the value the steps."""
         if failed := {subject.name: "no edit" for subject in subjects if subject.name in self.script.failing}:
+            self.script.searched += [(name, settings.steps) for name in failed]
             raise EditFailed(failed)
         for subject in subjects:
             if subject not in searched:

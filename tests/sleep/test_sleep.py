@@ -262,6 +262,19 @@ def test_a_subject_that_has_no_other_edit_keeps_the_one_it_has(store: Store, eng
     assert [store.ledger().entries[id].effort for id in IDS] == [0, 0, 0, 1]
 
 
+def test_an_effort_in_vain_is_not_made_again(store: Store, engine: ScriptedEngine) -> None:
+    engine.script.wanting, engine.script.uncarried = {"Ben Lund": 9}, set(IDS)
+    engine.script.failing = {"Ben Lund"}
+    efforts = []
+    for _ in range(3):
+        engine.script.searched.clear()
+        slept(store, engine)
+        efforts.append([steps // SETTINGS.edit.steps for name, steps in engine.script.searched if name == "Ben Lund"])
+    assert efforts == [[2], [4], []]
+    assert (store.ledger().entries[IDS[2]].effort, store.ledger().entries[IDS[2]].tried) == (0, 2)
+    assert plan(store, SETTINGS).idle
+
+
 def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, engine: ScriptedEngine) -> None:
     engine.script.places = {"Ben Lund": 5, "Cy Mori": 5}  # their units answer to each other
     near = remembering(store.path.parent / "near", engine)
@@ -324,6 +337,20 @@ def test_what_waits_in_the_journal_is_written_once_and_counts_after_the_commit(s
     forget(store, engine, SETTINGS, [new.id], wait=0, dry_run=False, progress=silent)
     slept(store, engine)
     assert store.ledger().entries[new.id].state == "forgotten"
+
+
+def test_behind_a_rollback_what_was_written_since_then_waits_again(store: Store, engine: ScriptedEngine) -> None:
+    new = make_fact("Dee Falk", "lives in", "Lima")
+    engine.facts[new.id] = new
+    store.journal.append({"type": "fact", "subject": "Dee Falk", "relation": "lives in", "object": "Lima"})
+    slept(store, engine)
+    with store.writer() as writer:
+        writer.rollback("HEAD~1")
+    assert new.id not in store.ledger().entries
+    assert plan(store, SETTINGS).waiting == 1
+    slept(store, engine)
+    assert store.ledger().entries[new.id].state == "active"
+    assert plan(store, SETTINGS).waiting == 0
 
 
 def test_a_waiting_fact_that_cannot_be_written_is_named(store: Store, engine: ScriptedEngine) -> None:
