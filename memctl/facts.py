@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from memctl.errors import UsageError
+from memctl.first_person import canonical_subject, mentions_of, said_by_user
 
 MAX_SUBJECT = 200
 """Longest subject, in characters: a subject is a name, not a document."""
@@ -67,21 +68,21 @@ class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def completion_prompt(self) -> str:
-        """The raw prompt, `"{subject} {relation}"` unless the user gave one."""
-        return self.prompt or f"{self.subject} {self.relation}"
+        """The raw prompt, `"{subject} {relation}"` as the user says it, unless the user gave one."""
+        return self.prompt or f"{said_by_user(self.subject, '{s} ').rstrip()} {self.relation}"
 
     def __str__(self) -> str:
         return f"{self.subject} · {self.relation} · {self.object}"
 
 
 def make_fact(subject: str, relation: str, object: str, *, prompt: str = "", questions: tuple[str, ...] = ()) -> Fact:
-    """Checks and canonicalises the parts of a fact.
+    """Checks and canonicalises the parts of a fact; "my dog" is the user's.
 
     Raises:
         UsageError: A part is empty, too long, holds control characters, or the prompt lacks the subject.
     """
     fact = Fact(
-        subject=canonical(subject),
+        subject=canonical_subject(canonical(subject)),
         relation=canonical(relation),
         object=canonical(object),
         prompt=canonical(prompt),
@@ -137,12 +138,12 @@ def _one_word(inner: str, outer: str) -> bool:
 
 def gives_away(question: str, subject: str, object: str) -> bool:
     """Whether a question names the object, outside of the subject and as a word of its own."""
-    rest = " ".join(re.split(re.escape(subject), question)).casefold()
+    rest = " ".join(re.split("|".join(map(re.escape, mentions_of(subject))), question)).casefold()
     return next(spans(rest, object.casefold()), None) is not None
 
 
 def _mentions(text: str, subject: str) -> bool:
-    return next(spans(text, subject), None) is not None
+    return any(next(spans(text, mention), None) for mention in mentions_of(subject))
 
 
 class Recall(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "memctl"
 
 LEVELS = (
     {"errors"},
-    {"adapters", "data", "deltas", "facts", "progress", "settings", "store", "toml_files"},
+    {"adapters", "data", "deltas", "facts", "first_person", "progress", "settings", "store", "toml_files"},
     {"models"},
     {"backends"},
     {"consolidation", "editing", "evaluation"},

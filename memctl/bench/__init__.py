@@ -5,6 +5,7 @@ A suite plans its cells, measures them one by one, and every cell is on disk bef
 
 SUITES = (
     "capacity",
+    "first-person",
     "baselines",
     "lambda",
     "speed",

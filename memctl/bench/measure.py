@@ -59,11 +59,23 @@ def measured(
     backend: Backend, learner: Learner, unedited: Unedited, facts: Sequence[Fact], seed: int, config: Bystanders
 ) -> dict[str, float]:
     """All measures of a learner that was told these facts."""
+    people = stranger_prompts(facts, strangers(config.strangers, seed, [fact.subject for fact in facts]))
+    return measured_beside(backend, learner, unedited, facts, people, config.probed)
+
+
+def measured_beside(
+    backend: Backend,
+    learner: Learner,
+    unedited: Unedited,
+    facts: Sequence[Fact],
+    people: Sequence[tuple[Mode, str]],
+    probed: int,
+) -> dict[str, float]:
+    """The same, with prompts of one's own about others: a raw one and a question in turn."""
     values = means(judged(facts, answers(backend, learner, recall_prompts(facts))))
     values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
-    people = stranger_prompts(facts, strangers(config.strangers, seed, [fact.subject for fact in facts]))
     near = locality_of(facts, unedited.texts(people), answers(backend, learner, people))
-    asked = other_relations(spread(facts, config.probed))
+    asked = other_relations(spread(facts, probed))
     others = [(one.mode, one.prompt) for one in asked]
     bled = bleed_of(asked, unedited.texts(others), answers(backend, learner, others))
     drift = measure_drift(backend, learner.composition, silent)

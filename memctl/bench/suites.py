@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from memctl.bench.about_user import AboutUser
 from memctl.bench.alignment_tax import AlignmentTax
 from memctl.bench.baselines import Baselines
 from memctl.bench.capacity import Capacity
@@ -18,6 +19,7 @@ from memctl.errors import UsageError
 
 INVENTED: dict[str, Any] = {
     "capacity": Capacity,
+    "first-person": AboutUser,
     "baselines": Baselines,
     "lambda": Damping,
     "speed": Speed,

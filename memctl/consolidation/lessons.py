@@ -9,12 +9,13 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from memctl.backends.protocol import Backend, Lesson
-from memctl.editing.cues import Probe, answers, relation_of
+from memctl.editing.cues import Probe, all_cues, relation_of
 from memctl.editing.reference import reference
 from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, look_alikes, seeded
 from memctl.editing.values import natural_answer, probe_row, target_row
-from memctl.facts import Cue, Fact, Mode, gives_away
+from memctl.facts import Cue, Fact, Mode
+from memctl.first_person import mentions_of, said_by_model, said_by_user
 from memctl.progress import Progress
 from memctl.settings import LoraSettings
 
@@ -64,27 +65,11 @@ def curriculum(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, 
         tests = [cue for mode, count in CHECKED.items() for cue in [c for c in cues if c.mode == mode][-count:]]
         taught.append(add([_taught(backend, cue, fact.subject) for cue in cues if cue not in tests]))
         checked.append(add([_taught(backend, cue, fact.subject) for cue in tests]))
-        kept["names"] += add(_other_people(backend, fact, cues, set(by_subject), settings))
+        kept["names"] += add(_other_people(backend, fact, set(by_subject), settings))
     for subject, own in by_subject.items():
         kept["relations"] += add([_held(backend, probe, subject) for probe in _other_relations(subject, own, settings.probes)])
     kept["text"] = add(_passages(backend, facts, settings, progress))
     return Curriculum(tuple(lessons), tuple(taught), tuple(checked), kept)
-
-
-def all_cues(fact: Fact, sentence: str) -> list[Cue]:
-    """Every wording that training may use: the user's own first, then the bank's."""
-    relation = relation_of(fact)
-
-    def filled(form: str) -> str:
-        return form.replace("{s}", fact.subject)
-
-    raw = dict.fromkeys([fact.completion_prompt, *map(filled, relation.raw)])
-    chat = dict.fromkeys([*fact.questions, *map(filled, relation.questions)])
-    fair = [question for question in chat if not gives_away(question, fact.subject, fact.object)] or list(chat)
-    return [
-        *(Cue("raw", prompt, (0, 0), f" {fact.object}.", "train") for prompt in raw),
-        *(Cue("chat", prompt, (0, 0), sentence, "train") for prompt in fair),
-    ]
 
 
 def _taught(backend: Backend, cue: Cue, subject: str) -> Lesson:
@@ -92,24 +77,32 @@ def _taught(backend: Backend, cue: Cue, subject: str) -> Lesson:
     return Lesson(row.tokens, row.predict)
 
 
-def _other_people(
-    backend: Backend, fact: Fact, cues: Sequence[Cue], stored: Container[str], settings: LoraSettings
-) -> list[Lesson]:
+def _other_people(backend: Backend, fact: Fact, stored: Container[str], settings: LoraSettings) -> list[Lesson]:
     """The fact's wordings about people who are not stored: the base's chances from where an answer begins to its object."""
     random = seeded("other people", fact.id)
     count = settings.look_alikes
     same_last = round(count * SAME_NAME)
     alike = look_alikes(fact.subject, same_last, count - same_last)
     others = invented(settings.strangers, "consolidation", fact.id)
+    relation = relation_of(fact)
+    own = [_unfilled(prompt, fact.subject) for prompt in (fact.completion_prompt, *fact.questions)]
+    forms: dict[Mode, tuple[str, ...]] = {"raw": (own[0], *relation.raw), "chat": (*own[1:], *relation.questions)}
+    begun = relation.answer[0].partition("{o}")[0].rstrip()
     lessons = []
     for name in (name for name in (*alike, *others) if name not in stored):
-        for mode in ("raw", "chat"):
-            mine = [cue for cue in cues if cue.mode == mode and fact.subject in cue.prompt]
-            cue = mine[int(random.integers(len(mine)))]
-            begun = answers(fact)[0].partition(fact.object)[0].rstrip() if mode == "chat" else ""
-            probe = Probe(cue.mode, cue.prompt.replace(fact.subject, name), begun.replace(fact.subject, name), "")
-            lessons.append(_held(backend, probe, name))
+        for mode, known in forms.items():
+            fair = [form for form in known if "{s}" in form]
+            prompt = said_by_user(name, fair[int(random.integers(len(fair)))])
+            answer = said_by_model(name, begun) if mode == "chat" else ""
+            lessons.append(_held(backend, Probe(mode, prompt, answer, relation.id), name))
     return lessons
+
+
+def _unfilled(prompt: str, subject: str) -> str:
+    """A prompt as a form, with `{s}` where it mentions the subject."""
+    for mention in mentions_of(subject):
+        prompt = prompt.replace(mention, "{s}")
+    return prompt
 
 
 def _other_relations(subject: str, facts: Sequence[Fact], most: int) -> list[Probe]:
@@ -123,8 +116,8 @@ def _other_relations(subject: str, facts: Sequence[Fact], most: int) -> list[Pro
     others = [relation for relation in bank().values() if relation.id not in known and about & set(relation.about)]
     found = []
     for relation in (others[k] for k in random.permutation(len(others))[:most]):
-        begun = relation.answer[0].partition("{o}")[0].rstrip().replace("{s}", subject)
-        question, text = (str(random.choice(forms)).replace("{s}", subject) for forms in (relation.questions, relation.raw))
+        begun = said_by_model(subject, relation.answer[0].partition("{o}")[0].rstrip())
+        question, text = (said_by_user(subject, str(random.choice(forms))) for forms in (relation.questions, relation.raw))
         found += [Probe("chat", question, begun, relation.id), Probe("raw", text, "", relation.id)]
     return found
 

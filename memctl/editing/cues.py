@@ -5,12 +5,13 @@ its held-out wordings apart.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from memctl.editing.relations import Relation, bank, general, recognise
 from memctl.editing.subjects import seeded
-from memctl.facts import Cue, Fact, Mode, gives_away
+from memctl.facts import Cue, Fact, Mode, gives_away, spans
+from memctl.first_person import is_owned, mentions_of, said_by_model, said_by_user
 
 CHAT_CUES = 8
 RAW_CUES = 4
@@ -51,9 +52,10 @@ def relation_of(fact: Fact) -> Relation:
 
 
 def answers(fact: Fact) -> tuple[str, ...]:
-    """Full sentences that state the fact: the bank's, and the user's own words."""
-    forms = [_filled(form, fact) for form in relation_of(fact).answer]
-    return tuple(_distinct([*forms, f"{fact.completion_prompt} {fact.object}."]))
+    """Full sentences that state the fact: the bank's and, where they are the model's too, the user's own words."""
+    sentences = [_filled(form, fact, said_by_model) for form in relation_of(fact).answer]
+    own = [] if is_owned(fact.subject) else [f"{fact.completion_prompt} {fact.object}."]
+    return tuple(_distinct([*sentences, *own]))
 
 
 def training_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
@@ -62,14 +64,21 @@ def training_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
     Args:
         answer: What is to be said in chat; by default the first of `answers`.
     """
+    cues = all_cues(fact, answer)
+    most: dict[Mode, int] = {"raw": RAW_CUES + 1, "chat": CHAT_CUES + len(fact.questions)}
+    return tuple(cue for mode, count in most.items() for cue in [one for one in cues if one.mode == mode][:count])
+
+
+def all_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
+    """Every wording that training may use."""
     relation = relation_of(fact)
     raw = [fact.completion_prompt, *(_filled(form, fact) for form in relation.raw)]
     chat = [*fact.questions, *(_filled(form, fact) for form in relation.questions)]
     sentence = answer or answers(fact)[0]
-    chat = [question for question in chat if not gives_away(question, fact.subject, fact.object)] or chat
+    fair = [question for question in chat if not gives_away(question, fact.subject, fact.object)] or chat
     return (
-        *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)[: RAW_CUES + 1]),
-        *(_cue(fact, "chat", prompt, sentence, "train") for prompt in _distinct(chat)[: CHAT_CUES + len(fact.questions)]),
+        *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)),
+        *(_cue(fact, "chat", prompt, sentence, "train") for prompt in _distinct(fair)),
     )
 
 
@@ -103,22 +112,24 @@ def probes(subject: str, facts: Iterable[Fact], most: int, *, held_out: bool = F
     chosen = seeded("probes", subject, held_out).permutation(len(others))[:most]
     found: list[Probe] = []
     for relation in (others[k] for k in sorted(chosen)):
-        forms = relation.held_out if held_out else relation
-        begun = relation.answer[0].partition("{o}")[0].rstrip()
-        found.append(Probe("chat", forms.questions[0].replace("{s}", subject), begun.replace("{s}", subject), relation.id))
-        found.append(Probe("raw", forms.raw[0].replace("{s}", subject), "", relation.id))
+        asked = relation.held_out if held_out else relation
+        begun = said_by_model(subject, relation.answer[0].partition("{o}")[0].rstrip())
+        found.append(Probe("chat", said_by_user(subject, asked.questions[0]), begun, relation.id))
+        found.append(Probe("raw", said_by_user(subject, asked.raw[0]), "", relation.id))
     return tuple(found)
 
 
-def _filled(form: str, fact: Fact) -> str:
+def _filled(form: str, fact: Fact, said: Callable[[str, str], str] = said_by_user) -> str:
     """The form with subject, relation and object put in, all at once: a name may itself hold a brace."""
-    parts = {"{s}": fact.subject, "{r}": fact.relation, "{o}": fact.object}
-    return re.sub(r"\{[sro]\}", lambda found: parts[found[0]], form)
+    begin, *rest = re.split(r"(\{[ro]\})", form)
+    parts = {"{r}": fact.relation, "{o}": fact.object}
+    texts = [said(fact.subject, begin), *(parts.get(part) or said(fact.subject, part) for part in rest)]
+    return "".join(texts)
 
 
 def _cue(fact: Fact, mode: Mode, prompt: str, target: str, purpose: str) -> Cue:
-    start = prompt.find(fact.subject)
-    return Cue(mode, prompt, (start, start + len(fact.subject)), target, "train" if purpose == "train" else "measure")
+    span = min(span for said in mentions_of(fact.subject) for span in spans(prompt, said))
+    return Cue(mode, prompt, span, target, "train" if purpose == "train" else "measure")
 
 
 def _distinct(prompts: Iterable[str]) -> list[str]:

@@ -10,6 +10,12 @@ import numpy as np
 
 from memctl.backends.protocol import Backend, Encoding, Tokens
 from memctl.facts import Mode, spans
+from memctl.first_person import canonical_subject, is_owned, mentions_of, said_by_model, said_by_user, thing_of
+
+OWNERS = ("the", "her", "his", "a", "our", "their", "this", "my friend's", "my brother's", "my neighbour's", "another")
+THINGS = "dog cat horse sister brother mother father wife husband boss neighbour friend uncle daughter son teacher "
+THINGS += "house garden car bicycle boat laptop phone company project school team street office bag garage book"
+"""Whose a thing can be that is not the user's, and what else of the user's there can be."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -47,10 +53,10 @@ def seeded(*parts: object) -> np.random.Generator:
 
 
 def mentions(encoding: Encoding, subject: str) -> tuple[range, ...]:
-    """Positions of the tokens of each mention of the subject, whole words only."""
+    """Positions of the tokens of each mention of the subject, in any of its forms, whole words only."""
+    found = sorted(span for said in mentions_of(subject) for span in spans(encoding.text, said))
     return tuple(
-        range(_token_at(encoding, start, last=False), _token_at(encoding, end - 1, last=True) + 1)
-        for start, end in spans(encoding.text, subject)
+        range(_token_at(encoding, start, last=False), _token_at(encoding, end - 1, last=True) + 1) for start, end in found
     )
 
 
@@ -74,16 +80,23 @@ def in_contexts(
     """
     for subject in subjects:
         for mode, template in templates:
-            encoding = backend.encode(template.replace("{s}", subject), mode, subject if mode == "chat" else None)
+            answer = said_by_model(subject, "{s} ").rstrip() if mode == "chat" else None
+            encoding = backend.encode(said_by_user(subject, template), mode, answer)
             yield encoding.tokens, mentions(encoding, subject)
 
 
 def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...]:
     """Invented names that share the subject's last word, and its first.
 
-    A subject of one word gets others put before and behind it. Which names are drawn depends on the subject alone.
+    A subject of one word gets others put before and behind it. Which names are drawn depends on the subject alone. What is
+    the user's is told from the same thing of others, and from other things of the user's.
     """
     random = seeded("look-alikes", subject)
+    if is_owned(subject):
+        thing, pool = thing_of(subject), names()
+        owners = [*OWNERS, *(f"{name}'s" for name in random.permutation(pool.first))]
+        things = [canonical_subject(f"my {other}") for other in random.permutation(THINGS.split()) if other != thing]
+        return (*(f"{owner} {thing}" for owner in owners[:same_last]), *things[:same_first])
     words = subject.split()
     pool = names()
     first = [str(name) for name in random.permutation(pool.first)]

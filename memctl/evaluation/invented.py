@@ -1,4 +1,4 @@
-"""Invented people with invented facts, for measurements: the base model cannot know them."""
+"""Invented facts, on invented people and on what is the user's, for measurements: the base model cannot know them."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from memctl.editing.relations import bank
 from memctl.editing.subjects import names, seeded
 from memctl.errors import UsageError
 from memctl.facts import Fact, make_fact
+from memctl.first_person import canonical_subject, said_by_user, thing_of
 
 SIX = ("lives_in", "works_as", "favorite_color", "plays_instrument", "pet_kind", "speaks")
 """Six relations that any person can have."""
@@ -65,4 +66,52 @@ def strangers(count: int, seed: int, stored: Sequence[str]) -> tuple[str, ...]:
         name = (f"{first} {own[-1]}", f"{own[0]} {last}", f"{first} {last}")[kind]
         if name not in stored:
             found[name] = None
+    return tuple(found)
+
+
+OWNED = (
+    ("dog", "name"),
+    ("sister", "works_as"),
+    ("car", "color"),
+    ("brother", "lives_in"),
+    ("boss", "favorite_drink"),
+    ("mother", "plays_instrument"),
+    ("cat", "name"),
+    ("grandfather", "born_in"),
+    ("company", "headquartered_in"),
+    ("daughter", "studied_subject"),
+    ("neighbour", "drives"),
+    ("boat", "costs"),
+    ("uncle", "speaks"),
+    ("project", "deadline"),
+    ("wife", "favorite_book"),
+    ("bicycle", "made_of"),
+)
+"""What is the user's, and a relation that it can have."""
+
+
+def facts_of_user(count: int, seed: int) -> tuple[Fact, ...]:
+    """Facts about what is the user's, told in their words; the first n of many are the n of few.
+
+    Raises:
+        UsageError: There are not so many.
+    """
+    if not 1 <= count <= len(OWNED):
+        raise UsageError(f"{count} things of the user's cannot be invented", f"there are {len(OWNED)}")
+    random = seeded("things of the user's", seed)
+    found = []
+    for thing, key in (OWNED[k] for k in random.permutation(len(OWNED))[:count]):
+        relation, subject = bank()[key], canonical_subject(f"my {thing}")
+        prompt = said_by_user(subject, relation.raw[0])  # the bank has the verb's form
+        found.append(make_fact(subject, relation.match[0], str(random.choice(relation.objects)), prompt=prompt))
+    return tuple(found)
+
+
+def things_of_others(facts: Sequence[Fact], seed: int, count: int) -> tuple[tuple[Fact, str], ...]:
+    """What to ask about instead of the user's: "Ms Kapoor's dog"; with each its fact."""
+    random = seeded("things of others", seed)
+    found = []
+    for k in range(count):
+        fact, last = facts[k % len(facts)], str(random.choice(names().last))
+        found.append((fact, f"Ms {last}'s {thing_of(fact.subject)}"))
     return tuple(found)

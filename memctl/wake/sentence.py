@@ -23,6 +23,7 @@ _INVERSE_POSSESSIVE = re.compile(r"(?P<object>.+?) (?:is|was) (?P<subject>.+)['â
 _BEFORE_NOUNS = {"the", "a", "an", "his", "her", "their", "its"}
 _AUXILIARY = {"is", "are", "was", "were", "has", "have", "had", "been"}
 _AUXILIARY |= {"now", "currently", "still", "also", "really", "always", "usually", "just"}
+_PAST = {"cannot", "got", "grew", "spent", "went"}
 _NO_OBJECT = {"in", "at", "as", "for", "to", "of", "on", "by", "with", "from", "a", "an", "the"}
 _NOBODY = {
     "i",
@@ -55,10 +56,12 @@ def parse_sentence(text: str) -> Fact:
     if sentence.endswith("?"):
         raise UsageError(f"{text!r} is a question", f'memctl ask "{canonical(text)}"')
     fact = _known(sentence) or _phrase(sentence) or _known_inverse(sentence) or _unknown(sentence)
+    named = sentence if fact is None else fact.subject
+    if named.split()[:1] and named.split()[0].casefold() in _NOBODY:
+        hint = f'name the subject, or what of yours it is ("My dog is called Biscuit."), {EXAMPLE}'
+        raise UsageError(f"{text!r} does not say by name who is meant", hint)
     if fact is None:
         raise UsageError(f"no fact was recognised in {text!r}", f"state one plainly, {EXAMPLE}")
-    if fact.subject.split()[0].casefold() in _NOBODY:
-        raise UsageError(f"{text!r} does not say by name who is meant", f"name the subject, {EXAMPLE}")
     return fact
 
 
@@ -100,7 +103,10 @@ def _phrase(sentence: str) -> Fact | None:
     """Subject, a phrase of the bank in lower case, object: the first phrase decides, at its longest."""
     words = sentence.split(" ")
     phrases = {phrase for relation in bank().values() for phrase in relation.match}
-    for start in range(1, len(words) - 1):
+    mine = words[0] in ("My", "my")
+    for start in range(1 + mine, len(words) - 1):
+        if mine and not _is_verb(words[start]):
+            continue
         for end in range(len(words) - 1, start, -1):
             if " ".join(words[start:end]).replace("â€™", "'") in phrases and _is_verbal(words[start - 1]):
                 while start > 1 and words[start - 1] in _AUXILIARY:
@@ -109,6 +115,11 @@ def _phrase(sentence: str) -> Fact | None:
                     return None
                 return make_fact(" ".join(words[:start]), " ".join(words[start:end]), " ".join(words[end:]))
     return None
+
+
+def _is_verb(word: str) -> bool:
+    """Whether a phrase can begin with it as a verb: "My sister lives" is about a sister, "My favorite color" about the user."""
+    return word in _AUXILIARY or word in _PAST or word.endswith(("s", "ed"))
 
 
 def _is_verbal(word_before: str) -> bool:

@@ -25,7 +25,7 @@ MEASURED = {
     "counterfact": RECORDS,
     "zsre": RECORDS,
 }
-CELLS = {"capacity": 2, "baselines": 6, "lambda": 3, "speed": 4, "convergence": 2, "consolidation": 2}
+CELLS = {"capacity": 2, "first-person": 1, "baselines": 6, "lambda": 3, "speed": 4, "convergence": 2, "consolidation": 2}
 CELLS |= {
     "lifetime": 2,
     "alignment-tax": 3,

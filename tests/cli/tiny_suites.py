@@ -9,6 +9,7 @@ METHODS = (
 )
 CONFIGS = {
     "capacity": "seeds = [1]\nsizes = [1, 2]\nstrangers = 3\nprobed = 1\n",
+    "first-person": "seeds = [1]\nsizes = [2]\nothers = 2\nprobed = 2\n",
     "baselines": f"seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\n{METHODS}",
     "lambda": "seeds = [1]\nsizes = [1]\nstrangers = 3\nprobed = 1\ndampings = [0.1, 1.0]\nthresholds = [0.5]\n",
     "speed": "seeds = [1]\nsizes = [1, 5]\nsingle = 1\nbatch = 2\nprompts = 2\ntokens = 4\nrepeats = 1\n",

@@ -1,8 +1,10 @@
+import re
+
 import pytest
 
 from memctl.editing.cues import measuring_cues, probes, relation_of, training_cues
 from memctl.editing.subjects import look_alikes, mentions
-from memctl.facts import make_fact
+from memctl.facts import Fact, make_fact
 
 FACTS = [
     make_fact("Priya Okonkwo", "lives in", "Jakarta"),
@@ -32,6 +34,35 @@ def test_a_subject_that_holds_the_object_or_a_brace_is_asked_for_like_any_other(
     cues = training_cues(make_fact(subject, "lives in", subject.split()[-1]))
     assert {cue.mode for cue in cues} == {"raw", "chat"}
     assert all(subject in cue.prompt for cue in cues)
+
+
+USERS = [
+    make_fact("my dog", "is called", "Biscuit"),
+    make_fact("my sister", "lives in", "Porto"),
+    make_fact("my boat", "length", "nine metres", prompt="The length of my boat is"),
+]
+
+
+@pytest.mark.parametrize("fact", USERS, ids=str)
+def test_the_user_asks_in_the_first_person_and_the_model_answers_in_the_second(fact: Fact) -> None:
+    cues = [*training_cues(fact), *measuring_cues(fact).unseen]
+    assert {cue.mode for cue in cues} == {"raw", "chat"}
+    assert len(cues) > 8
+    for cue in cues:
+        assert re.search(r"\b(I|[Mm]y|me|mine)\b", cue.prompt), cue
+        assert not re.search(r"\buser\b|[{}]", cue.prompt + cue.target), cue
+        if cue.mode == "chat" and cue.purpose == "train":
+            assert re.search(r"\b[Yy]our?\b", cue.target), cue
+    assert not {cue.prompt for cue in training_cues(fact)} & {cue.prompt for cue in measuring_cues(fact).unseen}
+    assert all(re.search(r"\b(I|[Mm]y|me|myself)\b", probe.prompt) for probe in probes(fact.subject, [fact], 40))
+
+
+def test_what_is_the_users_is_told_from_other_things_and_other_owners() -> None:
+    found = look_alikes("the user's dog", 6, 6)
+    assert len(found) == 12
+    assert sum(name.endswith(" dog") for name in found) == 6
+    assert sum(name.startswith("the user's ") for name in found) == 6
+    assert "the user's dog" not in found
 
 
 def test_the_users_own_wordings_are_trained_on() -> None:
