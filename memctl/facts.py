@@ -169,6 +169,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
         effort: How often its subject was searched anew because it was degraded, each time with twice the steps.
         tried: The last effort that did not help: its edit is still of `effort`, and the next attempt makes one more than this.
         waits: What the adapter under which it failed a gate was trained on: it is asked for again under another one only.
+        stuck: What the adapter was trained on beside which the next stronger scale of its edit did not help.
         superseded_by: Id of the newer fact about the same subject and relation.
         recalls: The newest measurements, oldest first.
     """
@@ -182,6 +183,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     effort: int = 0
     tried: int = 0
     waits: str = ""
+    stuck: str = ""
     superseded_by: str = ""
     recalls: tuple[RecallRecord, ...] = ()
 

@@ -1,4 +1,4 @@
-"""How long jobs say how far they are: what is being done, how many of how many."""
+"""How jobs say what they do and how far they are: what is being done, how many of how many."""
 
 from collections.abc import Callable
 
@@ -8,3 +8,8 @@ Progress = Callable[[str, int, int], None]
 
 def silent(what: str, done: int, total: int) -> None:
     """Progress that nobody looks at."""
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 fact`, `2 facts`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

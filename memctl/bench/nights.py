@@ -227,7 +227,7 @@ def slept(bench: Bench, store: Store) -> float:
     started = perf_counter()
     if plan(store, bench.settings).idle:
         return 0.0
-    sleep(store, bench.backend, bench.settings, ids=None, wait=0, max_time=None, progress=bench.progress)
+    sleep(store, lambda: bench.backend, bench.settings, ids=None, wait=0, max_time=None, progress=bench.progress)
     return perf_counter() - started
 
 

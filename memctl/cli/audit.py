@@ -7,8 +7,8 @@ import msgspec
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.views import plural
 from memctl.errors import FINDINGS
+from memctl.progress import plural
 
 MEASURES = ("raw", "chat", "raw_new", "chat_new")
 

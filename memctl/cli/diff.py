@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.views import SHORT, entry_record, plural
+from memctl.cli.views import SHORT, entry_record
 from memctl.errors import FINDINGS
 from memctl.facts import LedgerEntry
+from memctl.progress import plural
 
 
 def diff(

@@ -7,8 +7,9 @@ from typer import Argument, Option
 
 from memctl.cli.app import Run
 from memctl.cli.options import DryRun, LockWait
-from memctl.cli.views import plural, recall_text
+from memctl.cli.views import recall_text
 from memctl.errors import GateRefused
+from memctl.progress import plural
 
 
 def dissolve(

@@ -5,8 +5,9 @@ from typing import Annotated
 from typer import Option
 
 from memctl.cli.app import Run
-from memctl.cli.views import entry_cells, entry_record, plural
+from memctl.cli.views import entry_cells, entry_record
 from memctl.errors import UsageError
+from memctl.progress import plural
 
 STATES = ("active", "superseded", "forgotten")
 

@@ -6,7 +6,8 @@ from typer import Argument
 
 from memctl.cli.app import Run
 from memctl.cli.options import DryRun, LockWait
-from memctl.cli.views import SHORT, entry_record, plural
+from memctl.cli.views import SHORT, entry_record
+from memctl.progress import plural
 
 
 def forget(

@@ -7,7 +7,7 @@ from typer import Option
 
 from memctl.cli.app import Run
 from memctl.cli.options import DryRun, LockWait
-from memctl.cli.views import plural
+from memctl.progress import plural
 
 
 def gc(

@@ -6,7 +6,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.views import SHORT, plural, snapshot_record
+from memctl.cli.views import SHORT, snapshot_record
+from memctl.progress import plural
 
 
 def log(

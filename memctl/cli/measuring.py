@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from memctl.bench import COMPREHENSIVE
 from memctl.cli.app import Run
-from memctl.cli.views import plural
 from memctl.errors import BackendMissing, MemctlError
+from memctl.progress import plural
 
 if TYPE_CHECKING:
     from memctl.bench.report import Cell, ReportFolder

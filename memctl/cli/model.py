@@ -7,7 +7,8 @@ import typer
 from typer import Argument
 
 from memctl.cli.app import Run, add, add_callback
-from memctl.cli.views import SHORT, plural
+from memctl.cli.views import SHORT
+from memctl.progress import plural
 
 group = typer.Typer(name="model", help="Lists, fetches and inspects base models.")
 

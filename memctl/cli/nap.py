@@ -6,7 +6,8 @@ import msgspec
 
 from memctl.cli.app import Run
 from memctl.cli.options import DryRun, LockWait
-from memctl.cli.views import plural, recall_text
+from memctl.cli.views import recall_text
+from memctl.progress import plural
 
 
 def nap(run: Run, lock_wait: LockWait = 0.0, dry_run: DryRun = False) -> None:

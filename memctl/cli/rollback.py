@@ -7,8 +7,9 @@ from typer import Argument
 
 from memctl.cli.app import Run
 from memctl.cli.options import DryRun, LockWait
-from memctl.cli.views import SHORT, plural, snapshot_record
+from memctl.cli.views import SHORT, snapshot_record
 from memctl.errors import DamagedStore
+from memctl.progress import plural
 from memctl.store.writer import Writer
 
 

@@ -26,7 +26,9 @@ def show(
         kind, record = "snapshot", _snapshot(run.store, _resolved(run, id, no_fact))
     else:
         kind, record = "fact", _fact(run.store, head, entry)
-    lines = [f"{name:<14} {line}" for name, value in record.items() for line in _lines(value)]
+    lines = [f"{name:<14} {line}" for name, value in record.items() if name != "sleep" for line in _lines(value)]
+    if slept := record.get("sleep"):
+        lines += ["sleep", *(f"  {line}" for line in _night(slept))]
     run.out.record(kind, record, "\n".join(lines))
     run.out.summary({"shown": kind})
 
@@ -95,6 +97,13 @@ def _snapshot(store: Store, snapshot: Snapshot) -> dict[str, Any]:
         "weights": snapshot.weights,
         **slept,
     }
+
+
+def _night(slept: dict[str, Any]) -> list[str]:
+    from memctl.cli.night_report import report_lines
+    from memctl.sleep.state import SleepReport
+
+    return [text for _, text, _ in report_lines(msgspec.convert(slept, SleepReport))]
 
 
 def _lines(value: Any) -> list[str]:

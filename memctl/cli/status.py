@@ -7,13 +7,16 @@ import msgspec
 from memctl.cli.app import Run
 from memctl.cli.facts import STATES
 from memctl.cli.views import SHORT
-from memctl.sleep.pressure import Advice, pressure
+from memctl.progress import plural
+from memctl.sleep.pressure import Advice
 
 ADVICE: dict[Advice, str] = {"": "", "nap": "  (memctl nap)", "sleep": "  (memctl sleep)"}
 
 
 def status(run: Run) -> None:
     """Shows what the memory holds: base model, snapshot, facts by state and stage."""
+    from memctl.sleep.plan import plan
+
     head = run.store.head()
     entries = run.store.ledger(head).entries.values()
     counts: dict[str, int] = {state: sum(entry.state == state for entry in entries) for state in STATES}
@@ -22,7 +25,8 @@ def status(run: Run) -> None:
     }
     base = run.store.base
     last = run.store.workroom.last_sleep()
-    felt = pressure(head, run.store.ledger(head), last.slept if last else "", run.effective.settings.sleep)
+    planned = plan(run.store, run.effective.settings)
+    felt = planned.pressure
     record: dict[str, Any] = {
         "store": str(run.store.path),
         "base": {"name": base.name, "fingerprint": base.fingerprint},
@@ -31,7 +35,8 @@ def status(run: Run) -> None:
         "time": head.time,
         "facts": counts,
         "metrics": head.metrics,
-        "pressure": {"value": felt.value, "parts": {part.name: part.value for part in felt.parts}},
+        "pressure": {"value": felt.value, "parts": {part.name: part.value for part in felt.parts}, "advice": planned.advice},
+        "waiting": planned.waiting,
         "last_sleep": msgspec.to_builtins(last),
     }
     lines = [
@@ -40,8 +45,9 @@ def status(run: Run) -> None:
         f"snapshot     {head.id[:SHORT]}  {head.time}  {head.command}: {head.message}",
         f"composition  {head.composition[:SHORT]}",
         "facts        " + ", ".join(f"{counts[state]} {state}" for state in STATES),
+        f"journal      {plural(planned.waiting, 'fact')} waiting",
         *(f"{name:<12} {value:.4g}" for name, value in head.metrics.items()),
-        f"pressure     {felt.value:.2f}{ADVICE[felt.advice]}",
+        f"pressure     {felt.value:.2f}{ADVICE[planned.advice]}",
         *(f"  {part.name:<10} {part.value:.2f}  {part.said}" for part in felt.parts),
         f"last sleep   {last.at}: {last.result}, exit {last.exit_code}" if last else "last sleep   none yet",
     ]

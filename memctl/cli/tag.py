@@ -6,8 +6,9 @@ from typer import Argument, Option
 
 from memctl.cli.app import Run
 from memctl.cli.options import LockWait
-from memctl.cli.views import SHORT, plural
+from memctl.cli.views import SHORT
 from memctl.errors import UsageError
+from memctl.progress import plural
 
 
 def tag(

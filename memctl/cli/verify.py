@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from memctl.cli.app import Run
-from memctl.cli.views import SHORT, plural
+from memctl.cli.views import SHORT
 from memctl.errors import DamagedStore
+from memctl.progress import plural
 
 if TYPE_CHECKING:
     from memctl.store.check import Finding, VerifyReport

@@ -58,8 +58,3 @@ def snapshot_record(snapshot: Snapshot) -> dict[str, Any]:
         "composition": snapshot.composition,
         "metrics": snapshot.metrics,
     }
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 fact`, `2 facts`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

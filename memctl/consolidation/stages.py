@@ -90,6 +90,64 @@ def waiting_under(entries: Iterable[LedgerEntry], adapter: AdapterRef | None) ->
     return [entry for entry in entries if adapter is not None and entry.waits == adapter.trained]
 
 
+def can_be_mended(
+    worn: Sequence[LedgerEntry], entries: Sequence[LedgerEntry], adapter: AdapterRef | None, efforts: int
+) -> bool:
+    """Whether there is anything left to try for an edit with degraded facts: a stronger scale of it, or another search.
+
+    Args:
+        worn: The degraded ones.
+        entries: All facts of the edit.
+        efforts: Searches at most.
+    """
+    if edit_scale(entries) < 1.0:
+        return any(entry.stuck != beside(adapter) for entry in worn)
+    return bool(worn) and last_effort(entries) < efforts
+
+
+def beside(adapter: AdapterRef | None) -> str:
+    """A name for what a fact's edit stands beside."""
+    return adapter.trained if adapter is not None else "nothing"
+
+
+def renamed(ledger: Ledger, old: str, new: str) -> Ledger:
+    """The ledger with another name for the adapter under which facts wait or are stuck."""
+    return with_entries(
+        ledger,
+        (
+            msgspec.structs.replace(
+                entry, waits=new if entry.waits == old else entry.waits, stuck=new if entry.stuck == old else entry.stuck
+            )
+            for entry in ledger.active()
+            if old in (entry.waits, entry.stuck)
+        ),
+    )
+
+
+def to_carry(
+    ledger: Ledger, adapter: AdapterRef | None, wanted: Collection[str] | None, room: int | None
+) -> tuple[LedgerEntry, ...]:
+    """The facts that an adapter shall carry, in the order of their ids: those it carries, and those wanted, the oldest first.
+
+    Where there is no room for all, the others keep their edits.
+
+    Args:
+        wanted: Ids of whole subjects' facts; None for all.
+        room: Subjects at most; None for any number.
+    """
+    carried = set(adapter.facts if adapter else ())
+    chosen = [
+        [entry for entry in entries if wanted is None or entry.id in wanted or entry.id in carried]
+        for entries in by_subject(ledger).values()
+    ]
+
+    def turn(entries: list[LedgerEntry]) -> tuple[bool, str]:
+        return carried.isdisjoint(entry.id for entry in entries), min(entry.provenance.time for entry in entries)
+
+    subjects = sorted(filter(None, chosen), key=turn)
+    return tuple(sorted((entry for entries in subjects[:room] for entry in entries), key=lambda entry: entry.id))
+
+
 def with_entries(ledger: Ledger, changed: Iterable[LedgerEntry]) -> Ledger:
     """The ledger with these entries in place of its own."""
     return Ledger({**ledger.entries, **{entry.id: entry for entry in changed}})

@@ -96,13 +96,18 @@ def dissolve(
         bare = {entry.id for entries in own for entry in entries if to == 0.0 and entry.id not in carried}
         going = [entries for entries in own if not any(entry.id in bare for entry in entries)]
         basis, searched = Basis.of(store, head), Searched()
-        draft = draft_of(basis, backend, settings.edit, _at(ledger, going, to, settings), progress, searched)
-        with backend.attached(draft.composition):
-            after = _asked(backend, going, progress, "asking without")
-        lost = {id for id, found in after.items() if found.raw < before[id].raw or found.chat < before[id].chat}
-        if lost and not force:
-            going = [entries for entries in going if not any(entry.id in lost for entry in entries)]
+        after: dict[str, FactRecall] = {}
+        lost: set[str] = set()
+        while True:  # an edit that stays may be what another fact was answered without: all are asked again
             draft = draft_of(basis, backend, settings.edit, _at(ledger, going, to, settings), progress, searched)
+            with backend.attached(draft.composition):
+                found = _asked(backend, going, progress, "asking without")
+            after |= found
+            fell = {id for id, one in found.items() if one.raw < before[id].raw or one.chat < before[id].chat}
+            if force or not fell:
+                break
+            lost |= fell
+            going = [entries for entries in going if fell.isdisjoint(entry.id for entry in entries)]
         snapshot = None
         if going and writer is not None:
             drift = measure_drift(backend, draft.composition, progress)

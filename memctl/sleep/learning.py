@@ -50,6 +50,11 @@ def most_efforts(settings: Settings) -> int:
     return settings.sleep.efforts if trains(settings) else OTHER_NEURONS
 
 
+def efforts_after(last: int | None, settings: Settings) -> tuple[int, ...]:
+    """The efforts that are left after the last one that was made; all of them where none was."""
+    return tuple(range(0 if last is None else last + 1, most_efforts(settings) + 1))
+
+
 def mark_of(settings: Settings, effort: int) -> str:
     """The hash of the settings, edits' among them, and how many efforts were made: what an adapter is named with."""
     return f"{settings_hash(settings.edit, settings.lora)}.{effort}"

@@ -2,11 +2,21 @@
 
 import msgspec
 
-from memctl.consolidation.stages import at_scale, by_subject, edit_scale, last_effort, stage_of, with_entries
+from memctl.consolidation.stages import (
+    at_scale,
+    beside,
+    by_subject,
+    can_be_mended,
+    edit_scale,
+    last_effort,
+    stage_of,
+    with_entries,
+)
 from memctl.editing.null_space import changed_outputs
 from memctl.errors import EditFailed
 from memctl.evaluation.recall import FactRecall
 from memctl.facts import LedgerEntry
+from memctl.progress import plural
 from memctl.settings import SleepSettings
 from memctl.sleep.night import Night
 from memctl.sleep.pruning import is_worn, pruned
@@ -42,20 +52,21 @@ def maintain(night: Night, state: State) -> Done:
     if attempts:
         state = _noted(_refreshed(night, state, attempts), attempts)
     counts = {"attempts": float(len(attempts)), "refreshed": float(len(state.refreshed)), "pruned": float(len(gone))}
-    return state, f"{len(state.refreshed)} facts refreshed, {len(gone)} given up", counts
+    return state, f"{plural(len(state.refreshed), 'fact')} refreshed, {len(gone)} given up", counts
 
 
 def attempts_at(state: State, settings: SleepSettings) -> Attempts:
-    """What is to be tried for the edits that hold a degraded fact; nothing more for those that had every effort."""
+    """What is to be tried for the edits that hold a degraded fact; nothing more for those for which all was tried."""
     found: Attempts = {}
     for subject, entries in by_subject(state.ledger).items():
-        worn = {entry.id for entry in entries if is_worn(state.asked[entry.id], settings.threshold)}
-        scale, effort = edit_scale(entries), last_effort(entries)
-        if worn and scale < 1.0:
+        worn = [entry for entry in entries if is_worn(state.asked[entry.id], settings.threshold)]
+        if not can_be_mended(worn, entries, state.adapter, settings.efforts):
+            continue
+        if (scale := edit_scale(entries)) < 1.0:
             above = settings.schedule[max(0, stage_of(scale, settings.schedule) - 1)]
-            found[subject] = [at_scale(one, above, settings.schedule) if one.id in worn else one for one in entries]
-        elif worn and effort < settings.efforts:
-            found[subject] = [msgspec.structs.replace(entry, effort=effort + 1) for entry in entries]
+            found[subject] = [at_scale(one, above, settings.schedule) if one in worn else one for one in entries]
+        else:
+            found[subject] = [msgspec.structs.replace(entry, effort=last_effort(entries) + 1) for entry in entries]
     return found
 
 
@@ -70,9 +81,7 @@ def _refreshed(night: Night, state: State, attempts: Attempts) -> State:
     tried = tuple(entry for entries in attempts.values() for entry in entries)
     asked = night.ask(after.composition, tried, "asking the refreshed")
     kept = {
-        subject: entries
-        for subject, entries in attempts.items()
-        if _recalled(asked, entries) >= _recalled(state.asked, entries)
+        subject: entries for subject, entries in attempts.items() if _recalled(asked, entries) > _recalled(state.asked, entries)
     }
     if _moved(night, before, after, attempts):
         kept = {
@@ -88,10 +97,14 @@ def _refreshed(night: Night, state: State, attempts: Attempts) -> State:
 
 
 def _noted(state: State, attempts: Attempts) -> State:
-    """The state with the efforts that did not help in its ledger, so that no later night makes them again."""
-    made = {entry.id: entry.effort for entries in attempts.values() for entry in entries}
-    in_vain = (entry for entry in state.ledger.active() if entry.effort < made.get(entry.id, 0))
-    noted = [msgspec.structs.replace(entry, tried=made[entry.id]) for entry in in_vain]
+    """The state with what did not help in its ledger, so that no later night tries it again."""
+    noted: list[LedgerEntry] = []
+    for tried in (entry for entries in attempts.values() for entry in entries):
+        now = state.ledger.entries[tried.id]
+        if now.effort < tried.effort:
+            noted.append(msgspec.structs.replace(now, tried=tried.effort))
+        elif now.scale < tried.scale:
+            noted.append(msgspec.structs.replace(now, stuck=beside(state.adapter)))
     return msgspec.structs.replace(state, ledger=with_entries(state.ledger, noted)) if noted else state
 
 

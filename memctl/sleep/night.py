@@ -8,13 +8,13 @@ import msgspec
 
 from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
-from memctl.consolidation.stages import waiting_under, with_entries
+from memctl.consolidation.stages import renamed
+from memctl.consolidation.transplant import room
 from memctl.deltas import Columns, Composition
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress
 from memctl.settings import Settings
-from memctl.sleep.learning import effort_of, most_efforts
 from memctl.sleep.state import State
 from memctl.store.encoding import sha256
 from memctl.store.records import AdapterRef, Ledger, Snapshot
@@ -48,6 +48,11 @@ class Night:
     progress: Progress
     wanted: frozenset[str] | None = None
     searched: Searched = field(default_factory=dict)
+
+    @property
+    def room(self) -> int | None:
+        """How many subjects the base has room for in an adapter; None for any number."""
+        return room(self.backend) if self.settings.edit.units else None
 
     def saying(self, progress: Progress) -> "Night":
         """The same night with another progress."""
@@ -92,18 +97,17 @@ class Night:
             for ref, delta in zip(edits.refs, edits.deltas, strict=True)
             if isinstance(delta.edits[0].change, Columns)
         )
-        ref = AdapterRef(facts, self.keep(adapter.to_bytes()), mark, taken)
+        ref = AdapterRef(facts, self.keep(adapter.to_bytes()), mark, taken, self.room)
         state = msgspec.structs.replace(state, adapter=ref)
         return self.settled(state, self.draft(state, state.ledger))
 
     def marked(self, state: State, mark: str) -> State:
-        """The state with another mark on its adapter, under which the facts that waited go on waiting."""
+        """The state with another mark on its adapter, under which what was true of a fact beside it goes on being true."""
         before = state.adapter
         if before is None or before.settings == mark:
             return state
         after = msgspec.structs.replace(before, settings=mark)
-        still = waiting_under(state.ledger.active(), before)
-        ledger = with_entries(state.ledger, (msgspec.structs.replace(entry, waits=after.trained) for entry in still))
+        ledger = renamed(state.ledger, before.trained, after.trained)
         return msgspec.structs.replace(state, ledger=ledger, adapter=after)
 
     def ask(self, composition: Composition, entries: tuple[LedgerEntry, ...], what: str) -> dict[str, FactRecall]:
@@ -123,14 +127,13 @@ class Night:
         return State(key, self.old, self.head.deltas, self.head.adapter, journal=self.head.journal)
 
     def tried_again(self, refused: State) -> State | None:
-        """The state before a refused adapter, to try another one from; None where all efforts were made, or none was new."""
+        """The state before a refused adapter, to try another one from; None where all were refused, or none was new."""
         before = self._kept(MENDED, refused.key)
         if before is None or refused.adapter is None or before.adapter == refused.adapter:
             return None
-        effort = 1 + (effort_of(refused.adapter.settings, self.settings) or 0)
-        if effort > most_efforts(self.settings):
+        if not refused.efforts:
             return None
-        state = msgspec.structs.replace(before, effort=effort)
+        state = msgspec.structs.replace(before, efforts=refused.efforts)
         self.save(state)
         self.save(state, MENDED)
         return state

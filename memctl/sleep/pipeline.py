@@ -52,53 +52,74 @@ class Slept:
     Attributes:
         snapshot: Made by it; None where nothing was changed.
         refusal: The gate that it was abandoned at.
+        reason: Why nothing was to be done, or where it stopped; empty where it came to its end.
     """
 
     result: Result
     report: SleepReport
     snapshot: Snapshot | None = None
     refusal: GateRefused | None = None
+    reason: str = ""
 
 
 def sleep(
     store: Store,
-    backend: Backend,
+    engine: Callable[[], Backend],
     settings: Settings,
     *,
     ids: Sequence[str] | None,
     wait: float,
     max_time: float | None,
     progress: Progress,
+    at_rest: Callable[[], str] = str,
 ) -> Slept:
     """Goes through the steps and commits what they came to.
 
     Args:
+        engine: Opens the engine, once the lock is held and something is to be done.
         ids: Whole ids of the facts to consolidate, which take all facts of their subjects along; None for all.
-        max_time: Seconds after which it stops; the next sleep goes on from there.
+        max_time: Seconds after which it stops, the loading of the model counted; the next sleep goes on from there.
+        at_rest: Why nothing is to be done, empty where something is; asked once nobody else can change the store.
 
     Raises:
         StoreLocked: Another writer holds the store.
     """
     with store.writer(wait, "sleep") as writer:
         begun = monotonic()
+        before = store.layout.read_head()
         try:
-            head = store.head()
-            ledger = store.ledger(head)
-            wanted = None if ids is None else whole_subjects(ledger, ids)
-            night = Night(store, head, ledger, backend, settings, progress, wanted)
-            slept = _through(night, writer, lambda: max_time is not None and monotonic() - begun > max_time)
+            if reason := at_rest():
+                slept = Slept("noop", SleepReport((), (), None, None), reason=reason)
+            else:
+                head = store.head()
+                ledger = store.ledger(head)
+                wanted = None if ids is None else whole_subjects(ledger, ids)
+                night = Night(store, head, ledger, engine(), settings, progress, wanted)
+                slept = _through(night, writer, lambda: max_time is not None and monotonic() - begun > max_time)
         except BaseException as error:
             code = getattr(error, "exit_code", 1 if isinstance(error, Exception) else 130)
-            result = "failed" if isinstance(error, Exception) else "interrupted"
             with suppress(MemctlError):
-                store.workroom.ended(LastSleep(now(), code, result, store.layout.read_head(), str(error)))
+                if store.layout.read_head() != before:  # the change stands, whatever came after it
+                    _note(store, code, "done", str(error), all_facts=ids is None)
+                else:
+                    _note(store, code, "failed" if isinstance(error, Exception) else "interrupted", str(error))
             raise
         code = GateRefused.exit_code if slept.refusal else 0
-        detail = slept.refusal.message if slept.refusal else ""
-        time = now()
-        through = time if slept.result in ("done", "noop") else ""
-        store.workroom.ended(LastSleep(time, code, slept.result, store.layout.read_head(), detail, through))
+        detail = slept.refusal.message if slept.refusal else slept.reason
+        through = slept.result in ("done", "noop") and not slept.reason
+        _note(store, code, slept.result, detail, all_facts=through and ids is None)
     return slept
+
+
+def _note(store: Store, code: int, result: str, detail: str, *, all_facts: bool = False) -> None:
+    """Notes how the sleep has ended; where that cannot be written, the memory is no worse for it.
+
+    Args:
+        all_facts: Whether it went through all its steps, over all facts.
+    """
+    time = now()
+    with suppress(MemctlError, OSError):
+        store.workroom.ended(LastSleep(time, code, result, store.layout.read_head(), detail, time if all_facts else ""))
 
 
 def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
@@ -106,7 +127,11 @@ def _through(night: Night, writer: Writer, late: Callable[[], bool]) -> Slept:
     while state is not None:
         last, in_time = _worked(night, state, late)
         if not in_time:
-            return Slept("interrupted", report_of(last, night.old))
+            at = len(last.steps) + 1
+            reason = f"out of time in step {at} of {len(STEPS)}, {STEPS[at - 1]}"
+            if len(last.steps) == len(state.steps):
+                reason += ", which takes longer than there was: give more --max-time"
+            return Slept("interrupted", report_of(last, night.old), reason=reason)
         refused = steps.refusal(last, night.settings.sleep)
         if not refused:
             return _commit(night, writer, last)
@@ -154,7 +179,8 @@ def _commit(night: Night, writer: Writer, state: State) -> Slept:
             report=writer.put(msgspec.json.format(msgspec.json.encode(report)) + b"\n", ".json"),
             journal=state.journal,
         )
-    night.store.workroom.clear()
+    with suppress(MemctlError, OSError):  # the change stands; what is left of the work is of another beginning from now on
+        night.store.workroom.clear()
     return Slept("noop" if snapshot is None else "done", report, snapshot)
 
 

@@ -47,7 +47,7 @@ def pressure(head: Snapshot, ledger: Ledger, slept: str, settings: SleepSettings
     """The pressure of a memory.
 
     Args:
-        slept: When a sleep last went through all its steps, ISO 8601; empty where none has.
+        slept: When a sleep last went through all its steps and facts, ISO 8601; empty where none has.
         now: The time; by default the clock's.
     """
     active = ledger.active()

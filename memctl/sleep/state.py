@@ -42,7 +42,7 @@ class State(msgspec.Struct, frozen=True):
         passed, failed: Ids of the facts that were asked for at their next stage's scale.
         refreshed, pruned: Ids of facts that were searched anew, and that were given up.
         journal: Records of the journal that are worked in.
-        effort: Least effort of an adapter: how many of these facts were refused.
+        efforts: Those with which an adapter may still be made; None before the first was.
     """
 
     key: str
@@ -59,7 +59,7 @@ class State(msgspec.Struct, frozen=True):
     refreshed: tuple[str, ...] = ()
     pruned: tuple[str, ...] = ()
     journal: int = 0
-    effort: int = 0
+    efforts: tuple[int, ...] | None = None
 
     @property
     def objects(self) -> frozenset[str]:

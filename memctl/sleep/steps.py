@@ -1,19 +1,27 @@
 """The steps of a sleep, each from state to state with what it did in words and numbers; maintenance is in `maintain`."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
 from memctl.backends.protocol import Backend
-from memctl.consolidation.stages import LAST, at_scale, by_subject, gated, next_scale, waiting_under, with_entries
-from memctl.consolidation.transplant import room
+from memctl.consolidation.stages import (
+    LAST,
+    at_scale,
+    by_subject,
+    gated,
+    next_scale,
+    to_carry,
+    waiting_under,
+    with_entries,
+)
 from memctl.deltas import Composition
 from memctl.errors import GateRefused
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.questions import questions_kept
 from memctl.evaluation.recall import FactRecall
 from memctl.facts import LedgerEntry
-from memctl.progress import Progress
+from memctl.progress import Progress, plural
 from memctl.settings import SleepSettings
 from memctl.sleep import learning
 from memctl.sleep.night import Night
@@ -21,7 +29,9 @@ from memctl.sleep.pruning import is_worn
 from memctl.sleep.state import Health, State
 from memctl.sleep.waiting import waiting
 from memctl.store.records import Ledger
+from memctl.wake.draft import Draft
 from memctl.wake.inject import prepare, read_back
+from memctl.wake.outcomes import Outcome, Told, changed
 
 Done = tuple[State, str, dict[str, float]]
 """The state after a step, what it did in words, and in numbers."""
@@ -56,15 +66,41 @@ def curate(night: Night, state: State) -> Done:
     if not told:
         return state, "nothing waits", {"waiting": 0}
     state = msgspec.structs.replace(state, journal=read)
-    outcomes, draft = prepare(
-        night.store, night.head, night.backend, night.settings, told, force=False, progress=night.progress
-    )
+    outcomes, draft = _within_budget(night, state, told)
     written = sum(outcome.status in ("written", "superseded") for outcome in outcomes)
     if draft is not None:
         draft.ledger = read_back(draft.ledger, outcomes)
         state = night.settled(state, draft)
     refused = "".join(f"; not {outcome.fact}: {outcome.reason}" for outcome in outcomes if outcome.status == "rejected")
-    return state, f"{written} of {len(told)} waiting facts written{refused}", {"waiting": len(told), "written": written}
+    said = f"{written} of {len(told)} waiting facts written{refused}"
+    return state, said, {"waiting": len(told), "written": written}
+
+
+def _within_budget(night: Night, state: State, told: list[Told]) -> tuple[list[Outcome], Draft | None]:
+    """What becomes of the facts, where those that would take the drift beyond its budget are found one by one and left out."""
+    limit = max(night.settings.drift_budget, abs(state.before.drift) if state.before else 0.0)
+
+    def prepared(some: Sequence[Told]) -> tuple[list[Outcome], Draft | None, float]:
+        given = (night.store, night.head, night.backend, night.settings, some)
+        outcomes, draft = prepare(*given, force=False, progress=night.progress, searched=night.searched)
+        drift = 0.0 if draft is None else measure_drift(night.backend, draft.composition, night.progress).perplexity
+        return outcomes, draft, drift
+
+    outcomes, draft, drift = prepared(told)
+    if abs(drift) <= limit:  # false for a NaN too
+        return outcomes, draft
+    good: list[int] = []
+    for k, one in enumerate(told):
+        _, _, drift = prepared([*(told[j] for j in good), one])
+        if abs(drift) <= limit:
+            good.append(k)
+        else:
+            reason = f"it would change held-out perplexity by {drift:+.2%}; the budget is {limit:.2%}"
+            outcomes[k] = changed(outcomes[k], status="rejected", reason=reason)
+    again, draft, _ = prepared([told[k] for k in good])
+    for k, outcome in zip(good, again, strict=True):
+        outcomes[k] = outcome
+    return outcomes, draft
 
 
 def audit(night: Night, state: State) -> Done:
@@ -72,7 +108,7 @@ def audit(night: Night, state: State) -> Done:
     asked = night.ask(night.composition(state), state.ledger.active(), "auditing")
     worn = sum(is_worn(found, night.settings.sleep.threshold) for found in asked.values())
     state = msgspec.structs.replace(state, asked=asked)
-    return state, f"{len(asked)} facts, {worn} degraded", {"facts": len(asked), "degraded": worn}
+    return state, f"{plural(len(asked), 'fact')}, {worn} degraded", {"facts": len(asked), "degraded": worn}
 
 
 def consolidate(night: Night, state: State) -> Done:
@@ -83,54 +119,44 @@ def consolidate(night: Night, state: State) -> Done:
     trained and all at once where they are not, and the one that most facts pass under stays. A fact that failed under an
     adapter is not asked for again before there is another.
     """
-    settings, most = night.settings, learning.most_efforts(night.settings)
-    facts = _to_carry(night, state)
+    settings = night.settings
+    facts = to_carry(state.ledger, state.adapter, night.wanted, night.room)
     if not facts:
         return state, "no facts", {}
     ids = tuple(entry.id for entry in facts)
     left = sum(entry.id not in ids for entry in state.ledger.active() if night.wanted is None or entry.id in night.wanted)
-    effort = None
+    last = None
     if state.adapter is not None and state.adapter.facts == ids:
-        effort = learning.effort_of(state.adapter.settings, settings)
-    trainings = 0
-    if effort is None or effort < state.effort:
-        effort, trainings = state.effort, 1
-        state = _trained(night, state, facts, effort)
-    gate = _at_the_gate(night, state)
-    kept = state, gate
-    while (behind := _behind(*kept)) and effort < most and not (trainings and learning.trains(settings)):
-        effort, trainings = effort + 1, trainings + 1
+        last = learning.effort_of(state.adapter.settings, settings)
+    open = learning.efforts_after(last, settings) if state.efforts is None else state.efforts
+    made, tried = None, [] if last is None else [last]
+    if last is None or state.efforts is not None:
+        made = open[0]
+        tried.append(made)
+        state = _trained(night, state, facts, made)
+    kept, gate = state, _at_the_gate(night, state)
+    for effort in open[0 if made is None else 1 :]:
+        trained_now = len(tried) > (last is not None)
+        if not (behind := _behind(kept, gate)) or (trained_now and learning.trains(settings)):
+            break
+        tried.append(effort)
         other = _trained(night, state, facts, effort)
         if any(_at_the_gate(night, other, behind).values()):
             again = _at_the_gate(night, other)
-            kept = (other, again) if sum(again.values()) > sum(kept[1].values()) else kept
-    state, gate = night.marked(kept[0], learning.mark_of(settings, effort)), kept[1]
+            if sum(again.values()) > sum(gate.values()):
+                kept, gate, made = other, again, effort
+    trainings = len(tried) - (last is not None)
     passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
-    state = msgspec.structs.replace(state, passed=passed, failed=failed)
-    said = f"{len(passed)} of {len(gate)} facts pass, " + (
-        "under a new adapter" if trainings else "under the adapter there was"
+    state = msgspec.structs.replace(
+        night.marked(kept, learning.mark_of(settings, max(tried))),
+        passed=passed,
+        failed=failed,
+        efforts=tuple(effort for effort in open if effort != made),
     )
+    said = f"{len(passed)} of {len(gate)} facts pass, under "
+    said += "the adapter there was" if made is None else "a new adapter"
     said += f"; {left} keep their edits, as the base has no room for more" if left else ""
     return state, said, {"facts": len(ids), "passed": len(passed), "trainings": trainings, "left": left}
-
-
-def _to_carry(night: Night, state: State) -> tuple[LedgerEntry, ...]:
-    """The facts that the adapter shall carry, in the order of their ids: those it carries, and those wanted, the oldest first.
-
-    Where a base has no room for all, the others keep their edits.
-    """
-    carried = set(state.adapter.facts if state.adapter else ())
-    wanted = {
-        subject: [entry for entry in entries if night.wanted is None or entry.id in night.wanted or entry.id in carried]
-        for subject, entries in by_subject(state.ledger).items()
-    }
-
-    def turn(entries: list[LedgerEntry]) -> tuple[bool, str]:
-        return carried.isdisjoint(entry.id for entry in entries), min(entry.provenance.time for entry in entries)
-
-    subjects = sorted(filter(None, wanted.values()), key=turn)
-    most = room(night.backend) if night.settings.edit.units else len(subjects)
-    return tuple(sorted((entry for entries in subjects[:most] for entry in entries), key=lambda entry: entry.id))
 
 
 def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort: int) -> State:

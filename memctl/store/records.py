@@ -52,12 +52,14 @@ class AdapterRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         object: SHA-256 of its bytes in the store.
         settings: Hash of the settings it was made with, and the number of the attempt.
         edits: Those that it took over. It adds 1 − scale of each, which with an edit of that scale beside it makes one.
+        room: How many subjects its base has room for; None for any number.
     """
 
     facts: tuple[str, ...]
     object: Sha256
     settings: str
     edits: tuple[DeltaRef, ...] = ()
+    room: int | None = None
 
     @property
     def objects(self) -> frozenset[str]:

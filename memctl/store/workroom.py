@@ -23,7 +23,7 @@ class LastSleep(msgspec.Struct, frozen=True):
         result: `done`, `noop`, `refused`, `interrupted` or `failed`.
         snapshot: Id of the snapshot that it left HEAD at.
         detail: What a gate or an error said.
-        slept: When a sleep last went through all its steps to the end; what came since did not.
+        slept: When a sleep last went through all its steps and all facts; what came since did not.
     """
 
     at: str

@@ -102,8 +102,12 @@ def prepare(
     *,
     force: bool,
     progress: Progress,
+    searched: Searched | None = None,
 ) -> tuple[list[Outcome], Draft | None]:
     """What becomes of facts, and the memory with those that can be written and read back; None where there are none.
+
+    Args:
+        searched: What earlier calls have found; new finds are added.
 
     Raises:
         GateRefused: The settings have changed, and under them a fact told before would be lost.
@@ -118,7 +122,7 @@ def prepare(
             outcomes[k] = changed(outcomes[k], before=found)
         if not force:
             reject_known(backend, outcomes, new, progress)
-    basis, searched = Basis.of(store, head), Searched()
+    basis, searched = Basis.of(store, head), Searched() if searched is None else searched
     while new := to_write(outcomes):
         ledger = ledger_with(old, told, outcomes, new)
         try:

@@ -20,7 +20,7 @@ def test_three_nights_carry_facts_over_and_a_fourth_changes_nothing(store: Store
     write(store, backend, settings, *facts)
     awake = store.head()
     for night in (1, 2, 3):
-        found = sleep(store, backend, settings, ids=None, wait=0.0, max_time=None, progress=silent)
+        found = sleep(store, lambda: backend, settings, ids=None, wait=0.0, max_time=None, progress=silent)
         assert found.refusal is None, found
         assert {entry.stage for entry in store.ledger().active()} == {night}
     head = store.head()
@@ -34,7 +34,7 @@ def test_three_nights_carry_facts_over_and_a_fourth_changes_nothing(store: Store
     told = answer(backend, composition(store), prompts, 16)
     reasons = why(backend, taken_over(store), store.ledger(), told)
     assert [[fact.entry.id for fact in found] for found in reasons] == [[fact.id] for fact in facts for _ in ("raw", "chat")]
-    sleep(store, backend, settings, ids=None, wait=0.0, max_time=None, progress=silent)
+    sleep(store, lambda: backend, settings, ids=None, wait=0.0, max_time=None, progress=silent)
     assert store.head() == head
     with store.writer(command="rollback") as writer:
         writer.rollback(awake.id)

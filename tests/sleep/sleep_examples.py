@@ -29,7 +29,7 @@ from memctl.store.records import BaseRef, Ledger
 from memctl.store.store import Store
 from memctl.wake.draft import Basis, commit, draft_of
 
-SETTINGS = Settings(store="unused", backend="numpy", sleep=SleepSettings(drift_budget=1e9, identity_kept=0.0))
+SETTINGS = Settings(store="unused", backend="numpy", drift_budget=1e9, sleep=SleepSettings(drift_budget=1e9, identity_kept=0.0))
 LAYER = 1
 PATH = "model.layers.3.mlp.down_proj"
 FACTS = (

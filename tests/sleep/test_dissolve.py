@@ -2,11 +2,12 @@
 
 import msgspec
 import pytest
-from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering, tell
+from sleep_examples import FACTS, SETTINGS, ScriptedEngine, code, remembering, tell
 
+from memctl.deltas import Composition
 from memctl.errors import UsageError
 from memctl.evaluation.drift import Drift
-from memctl.facts import make_fact
+from memctl.facts import Fact, make_fact
 from memctl.progress import silent
 from memctl.sleep.dissolve import DissolveReport, chosen, dissolve
 from memctl.sleep.plan import plan
@@ -68,6 +69,29 @@ def test_an_edit_stays_where_recall_would_fall_and_the_others_go(store: Store, e
     assert scales(store) == {"Ana Lund": 1.0, "Ben Lund": 1.0}
     assert down(store, engine, 2, force=True).snapshot is not None
     assert scales(store) == {"Ana Lund": 1.0}
+
+
+def test_what_goes_is_asked_for_beside_what_stays(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn(store, engine, 2, 3)
+    known = engine._known
+
+    def leaning(fact: Fact, chat: bool, attached: Composition) -> bool:
+        """Cy needs his edit; Ben is known without his own only while Cy's is away too."""
+        there = {round(float(delta.edits[0].change.gate[0, 0])) for delta, _ in attached.deltas}
+        if fact == FACTS[3]:
+            return code("Cy Mori") in there
+        if fact == FACTS[2]:
+            return code("Ben Lund") in there or code("Cy Mori") not in there
+        return known(fact, chat, attached)
+
+    monkeypatch.setattr(engine, "_known", leaning)
+    head = store.head()
+    report = down(store, engine, 2, 3)
+    assert all(one.refused == "recall would fall" for one in report.facts)
+    assert {one.entry.id: one.after.chat for one in report.facts if one.after} == {FACTS[2].id: 0.0, FACTS[3].id: 0.0}
+    assert store.head() == head
 
 
 def test_what_was_lost_by_force_is_degraded(store: Store, engine: ScriptedEngine) -> None:

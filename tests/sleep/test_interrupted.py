@@ -12,6 +12,7 @@ from sleep_examples import SETTINGS, ScriptedEngine, remembering, tell
 from test_sleep import IDS, objects, slept, stages
 
 from memctl.cli.app import Stopped
+from memctl.errors import MemctlError
 from memctl.facts import make_fact
 from memctl.sleep import pipeline
 from memctl.sleep.night import Night
@@ -20,6 +21,7 @@ from memctl.sleep.state import STEPS, State, StepName
 from memctl.sleep.steps import Done, Step
 from memctl.store.store import Store
 from memctl.store.verify import verify
+from memctl.store.workroom import Workroom
 
 WORKING = STEPS[:-1]
 
@@ -192,3 +194,47 @@ def test_killed_at_random_moments_the_memory_is_the_one_before_or_after(
     while store.head().deltas:
         slept(store, engine)
     assert stages(store) == [3, 3, 3, 3]
+
+
+def test_what_goes_wrong_after_the_commit_does_not_undo_it(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, clear = store.head(), Workroom.clear
+
+    def full(room: Workroom) -> None:
+        if store.head() != head:
+            raise MemctlError("cannot remove sleep/state: input/output error")
+        clear(room)
+
+    monkeypatch.setattr(Workroom, "clear", full)
+    assert slept(store, engine).result == "done"
+    last = store.workroom.last_sleep()
+    assert last is not None
+    assert (last.result, last.exit_code, last.snapshot) == ("done", 0, store.head().id)
+    monkeypatch.undo()
+
+
+def test_stopped_after_the_commit_the_sleep_was_done(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, clear = store.head(), Workroom.clear
+
+    def stopping(room: Workroom) -> None:
+        if store.head() != head:
+            raise Stopped(143)
+        clear(room)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workroom, "clear", stopping)
+        with pytest.raises(Stopped):
+            slept(store, engine)
+    last = store.workroom.last_sleep()
+    assert last is not None
+    assert (last.result, last.exit_code, last.slept) == ("done", 143, last.at)
+
+
+def test_a_step_that_no_time_was_enough_for_is_named(store: Store, engine: ScriptedEngine) -> None:
+    nights = [slept(store, engine, max_time=-1.0) for _ in range(2)]
+    assert {night.reason for night in nights} == {
+        "out of time in step 1 of 8, health, which takes longer than there was: give more --max-time"
+    }

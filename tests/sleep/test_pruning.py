@@ -58,3 +58,12 @@ def test_ten_more_sleeps_over_the_capacity_do_no_harm(store: Store, engine: Scri
     assert all(entry.recalls[-1].recall.chat == 1.0 for entry in store.ledger().active())
     assert len(head.deltas) == 2 > settings.sleep.capacity
     assert FACTS[2].subject not in {ref.subject for ref in head.deltas}
+
+
+def test_efforts_in_vain_count_as_efforts() -> None:
+    settings = SleepSettings(capacity=1, efforts=2)
+    facts = [make_fact(name, "lives in", "Oslo") for name in ("Ana Lund", "Ben Lund")]
+    asked = {fact.id: FactRecall(0.0, 0.0, 0.0, 0.0) for fact in facts}
+    for effort, tried, gone in ((2, 0, 1), (0, 2, 1), (1, 2, 1), (0, 1, 0)):
+        ledger = Ledger({fact.id: LedgerEntry(fact.id, fact, effort=effort, tried=tried) for fact in facts})
+        assert len(pruned(ledger, asked, settings)) == gone

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from sleep_examples import FACTS, LAYER, SETTINGS, ScriptedEngine, remembering, tell
+from sleep_examples import FACTS, LAYER, SETTINGS, ScriptedEngine, code, remembering, tell
 
 from memctl.consolidation import transplant
 from memctl.deltas import Composition
 from memctl.editing.fold import folded
+from memctl.evaluation.drift import Drift
 from memctl.facts import make_fact
-from memctl.progress import silent
+from memctl.progress import Progress, silent
 from memctl.settings import LoraSettings, Settings, SleepSettings
 from memctl.sleep import steps
 from memctl.sleep.learning import OTHER_NEURONS
@@ -33,7 +34,7 @@ TRAINED = msgspec.structs.replace(SETTINGS, lora=LoraSettings(passes=1))
 
 def slept(store: Store, engine: ScriptedEngine, settings: Settings = SETTINGS, **options: object) -> Slept:
     given = {"ids": None, "wait": 0.0, "max_time": None, "progress": silent} | options
-    return sleep(store, engine, settings, **given)
+    return sleep(store, lambda: engine, settings, **given)
 
 
 def stages(store: Store) -> list[int]:
@@ -154,6 +155,7 @@ def test_what_there_is_no_room_for_keeps_its_edit(
     assert len(head.adapter.edits) == 2
     assert [ref.scale for ref in head.deltas] == [1.0]
     assert sorted(stages(store)) == [0, 3, 3, 3]
+    assert (plan(store, SETTINGS).idle, plan(store, SETTINGS).trains) == (True, False)
 
 
 def test_an_edit_goes_down_only_with_all_its_facts(store: Store, engine: ScriptedEngine) -> None:
@@ -218,6 +220,21 @@ def test_where_an_adapter_is_refused_another_one_is_tried(
     assert (engine.script.efforts, stages(store)) == ([0, 1], [2, 2, 2, 2])  # and that one stays
 
 
+def test_a_fact_that_no_adapter_carries_keeps_validation_from_no_other_one(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.script.uncarried, engine.script.needs = {IDS[3]}, {IDS[3]: 0.6}
+    measured = iter([GOOD, Health(0.02, 0.0, 1.0, 1.0), GOOD])  # the first that is validated is refused
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    assert slept(store, engine, STRICT).result == "done"
+    all_efforts = list(range(1 + OTHER_NEURONS))
+    assert engine.script.efforts == [*all_efforts, *all_efforts[1:]]
+    assert stages(store) == [1, 1, 1, 0]
+    monkeypatch.setattr(steps, "measured", lambda *given: GOOD)
+    slept(store, engine, STRICT)
+    assert len(engine.script.efforts) == 2 * len(all_efforts) - 1  # none again
+
+
 def test_a_memory_beyond_its_budget_can_still_be_mended(
     store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +290,25 @@ def test_an_effort_in_vain_is_not_made_again(store: Store, engine: ScriptedEngin
     assert efforts == [[2], [4], []]
     assert (store.ledger().entries[IDS[2]].effort, store.ledger().entries[IDS[2]].tried) == (0, 2)
     assert plan(store, SETTINGS).idle
+
+
+def test_a_stronger_edit_that_does_not_help_is_tried_once(store: Store, engine: ScriptedEngine) -> None:
+    for _ in range(3):
+        slept(store, engine)
+    engine.script.chat_only, engine.script.needs = {IDS[3]}, {IDS[3]: 2.0}  # its edit says nothing any more
+    demanding = msgspec.structs.replace(SETTINGS, sleep=msgspec.structs.replace(SETTINGS.sleep, threshold=0.7))
+    nights = [slept(store, engine, demanding) for _ in range(3)]
+    assert [night.result for night in nights] == ["done", "noop", "noop"]
+    assert nights[0].report.steps[STEPS.index("maintain")].counts["attempts"] == 1
+    assert nights[1].report.steps[STEPS.index("maintain")].counts["attempts"] == 0
+    assert store.ledger().entries[IDS[3]].stage == 3
+    assert plan(store, demanding).idle
+    new = make_fact("Dee Falk", "lives in", "Lima")
+    engine.facts[new.id] = new
+    tell(store, engine, [new])
+    slept(store, engine, demanding)
+    night = slept(store, engine, demanding)  # another adapter: another attempt
+    assert night.report.steps[STEPS.index("maintain")].counts["attempts"] == 1
 
 
 def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, engine: ScriptedEngine) -> None:
@@ -359,6 +395,33 @@ def test_a_waiting_fact_that_cannot_be_written_is_named(store: Store, engine: Sc
     report = slept(store, engine).report
     said = report.steps[STEPS.index("curate")].said
     assert said == "0 of 1 waiting facts written; not Dee Falk · lives in · Lima: no edit could be made: no edit"
+
+
+def test_a_waiting_fact_beyond_the_drift_budget_is_left_out_and_the_others_are_written(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for subject in ("Dee Falk", "Eli Park", "Flo Baum"):
+        fact = make_fact(subject, "lives in", "Lima")
+        engine.facts[fact.id] = fact
+        store.journal.append({"type": "fact", "subject": subject, "relation": "lives in", "object": "Lima"})
+    measure = steps.measure_drift
+
+    def drifting(backend: ScriptedEngine, attached: Composition, progress: Progress) -> Drift:
+        subjects = {round(float(delta.edits[0].change.gate[0, 0])) for delta, _ in attached.deltas}
+        found = measure(backend, attached, progress)
+        return msgspec.structs.replace(found, perplexity=0.5 if code("Eli Park") in subjects else 0.0)
+
+    monkeypatch.setattr(steps, "measure_drift", drifting)
+    budgeted = msgspec.structs.replace(SETTINGS, drift_budget=0.01)
+    measured = Health(0.0, 0.0, 1.0, 1.0)
+    monkeypatch.setattr(steps, "measured", lambda *given: measured)
+    said = slept(store, engine, budgeted).report.steps[STEPS.index("curate")].said
+    assert said == (
+        "2 of 3 waiting facts written; not Eli Park · lives in · Lima: "
+        "it would change held-out perplexity by +50.00%; the budget is 1.00%"
+    )
+    assert {entry.fact.subject for entry in store.ledger().active()} >= {"Dee Falk", "Flo Baum"}
+    assert plan(store, budgeted).waiting == 0
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from sleep_examples import FACTS, SETTINGS, ScriptedEngine, remembering
+from test_sleep import slept
 
 from memctl.backends import factory
 from memctl.cli.main import main
 from memctl.cli.night_log import log_path
+from memctl.errors import UsageError
 from memctl.facts import make_fact
 from memctl.sleep import pipeline, steps
 from memctl.sleep.night import Night
+from memctl.sleep.plan import _last_slept
 from memctl.sleep.state import STEPS, Health, State, StepName
 from memctl.sleep.steps import Done
 from memctl.store.store import Store
@@ -34,6 +37,7 @@ def store(tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / "home" / name.lower()))
     monkeypatch.setenv("MEMCTL_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("MEMCTL_BACKEND", "numpy")
+    monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
     monkeypatch.setenv("MEMCTL_SLEEP_DRIFT_BUDGET", "1e9")
     monkeypatch.setenv("MEMCTL_EDIT_STEPS", str(SETTINGS.edit.steps))
     monkeypatch.setattr(factory, "open_backend", lambda *given: engine)
@@ -273,9 +277,90 @@ def test_people_read_it_too(store: Store, capsys: pytest.CaptureFixture[str]) ->
     assert "5. consolidate" in said
     assert "stage 0 → 1" in said
     assert main(["show"]) == 0
+    assert "  5. consolidate" in capsys.readouterr().out
     assert main(["status"]) == 0
     assert "pressure" in capsys.readouterr().out
     assert main(["sleep", "-q"]) == 0
     assert capsys.readouterr().out.split() == sorted(IDS)
     log = log_path().read_text(encoding="utf-8").splitlines()
     assert [line.split(": ")[1] for line in log] == ["done"] * 3
+
+
+def test_a_sleep_that_waited_for_another_one_plans_anew(
+    run: Commands, store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMCTL_SLEEP_CAPACITY", "3")
+    assert run("sleep", "--if-needed", "--dry-run") == 0
+    assert run.summary["would_sleep"]
+    taken = Store.writer
+
+    def slept_meanwhile(self: Store, *given: Any) -> Any:
+        monkeypatch.setattr(Store, "writer", taken)
+        for _ in range(3):
+            slept(store, engine)
+        return taken(self, *given)
+
+    monkeypatch.setattr(Store, "writer", slept_meanwhile)
+    assert run("sleep", "--if-needed") == 0
+    assert (run.summary["result"], run.summary["snapshot"]) == ("noop", None)
+    assert [entry.stage for entry in store.ledger().active()] == [3] * 4
+
+
+def test_every_night_has_its_line_in_the_log(run: Commands, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("MEMCTL_SLEEP_EFFORTS", "many")
+        assert run("sleep") == 2
+
+    def missing(*given: object) -> None:
+        raise UsageError("there is no such model")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(factory, "open_backend", missing)
+        assert run("sleep") == 2
+    assert run("status") == 0
+    assert (run.summary["last_sleep"]["result"], run.summary["last_sleep"]["exit_code"]) == ("failed", 2)
+    (store.path / "HEAD").write_text("nonsense")
+    assert run("sleep") == 12
+    log = log_path().read_text(encoding="utf-8").splitlines()
+    assert [line.split(": ")[1] for line in log] == ["stopped"] * 3
+
+
+def test_status_advises_only_what_would_change_something(
+    run: Commands, store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEMCTL_SLEEP_CAPACITY", "6")
+    assert run("status") == 0
+    assert (round(run.summary["pressure"]["value"], 3), run.summary["pressure"]["advice"]) == (0.5, "nap")
+    assert run("nap") == 0
+    assert run("status") == 0
+    assert (round(run.summary["pressure"]["value"], 3), run.summary["pressure"]["advice"]) == (0.5, "")
+    monkeypatch.setenv("MEMCTL_SLEEP_CAPACITY", "3")
+    engine.script.uncarried, engine.script.needs = set(IDS), dict.fromkeys(IDS, 0.6)
+    assert run("sleep") == 0
+    assert run("status") == 0
+    assert (run.summary["pressure"]["value"], run.summary["pressure"]["advice"]) == (1.0, "")
+
+
+def test_the_plan_is_of_the_facts_named(run: Commands, store: Store) -> None:
+    for _ in range(3):
+        assert run("sleep", "--facts", IDS[3]) == 0
+    assert run("sleep", "--facts", IDS[3], "--dry-run") == 0
+    assert (run.summary["would_sleep"], run.summary["plan"]["edits"]) == (False, 0)
+    assert run("status") == 0
+    assert run.summary["last_sleep"]["slept"] == ""  # the others still wait
+
+
+def test_after_a_rollback_facts_have_waited_since_they_were_told(run: Commands, store: Store) -> None:
+    assert run("sleep") == 0
+    assert _last_slept(store, store.head()) != ""
+    with store.writer(0.0, "rollback") as writer:
+        writer.rollback("HEAD~1")
+    assert _last_slept(store, store.head()) == ""
+
+
+def test_an_adapter_is_planned_for_what_waits(run: Commands, store: Store) -> None:
+    for _ in range(3):
+        assert run("sleep") == 0
+    store.journal.append(WAITS)
+    assert run("sleep", "--dry-run") == 0
+    assert (run.summary["plan"]["waiting"], run.summary["plan"]["trains"]) == (1, True)
