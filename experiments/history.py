@@ -21,9 +21,9 @@ from memctl.settings import load_settings
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
 from memctl.store.verify import verify
+from memctl.wake.fact_record import Told
 from memctl.wake.forget import forget
 from memctl.wake.inject import inject
-from memctl.wake.outcomes import Told
 from memctl.wake.verify_deep import verify_deep
 
 parser = argparse.ArgumentParser()

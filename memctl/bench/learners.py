@@ -21,9 +21,9 @@ from memctl.progress import Progress, silent
 from memctl.settings import Settings
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
+from memctl.wake.fact_record import Told
 from memctl.wake.inject import inject
 from memctl.wake.live import composition
-from memctl.wake.outcomes import Told
 
 Method = Literal["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt", "retrieval"]
 

@@ -26,9 +26,9 @@ from memctl.sleep.pipeline import sleep
 from memctl.sleep.plan import plan
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
+from memctl.wake.fact_record import Told
 from memctl.wake.inject import inject
 from memctl.wake.live import composition, live
-from memctl.wake.outcomes import Told
 
 
 class NightsConfig(SuiteConfig, frozen=True, kw_only=True):

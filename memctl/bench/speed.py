@@ -27,8 +27,8 @@ from memctl.facts import Fact, Provenance
 from memctl.progress import silent
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
+from memctl.wake.fact_record import Told
 from memctl.wake.inject import inject
-from memctl.wake.outcomes import Told
 
 PROMPT_TOKENS = 32
 

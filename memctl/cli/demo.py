@@ -35,9 +35,9 @@ def demo(run: Run) -> int:
     from memctl.evaluation.recall import states
     from memctl.store.records import BaseRef
     from memctl.store.store import Store
+    from memctl.wake.fact_record import Told
     from memctl.wake.inject import inject
     from memctl.wake.live import composition
-    from memctl.wake.outcomes import Told
     from memctl.wake.verify_deep import verify_deep
 
     out, settings = run.out, run.effective.settings

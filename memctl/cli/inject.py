@@ -48,8 +48,8 @@ def inject(
         run.out.error(line.error, line=line.line)
     if not found or (bad and strict):
         return _sum_up(run, None, len(bad), dry_run)
+    from memctl.wake.fact_record import Told
     from memctl.wake.inject import inject as write
-    from memctl.wake.outcomes import Told
 
     report = write(
         store,

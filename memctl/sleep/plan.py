@@ -8,7 +8,7 @@ import msgspec
 from memctl.consolidation.stages import by_subject, can_be_mended, edit_scale, to_carry, waiting_under, whole_subjects
 from memctl.facts import LedgerEntry
 from memctl.settings import Settings, SleepSettings
-from memctl.sleep.learning import effort_of, most_efforts
+from memctl.sleep.efforts import effort_of, most_efforts
 from memctl.sleep.pressure import Advice, Pressure, is_degraded, pressure
 from memctl.sleep.pruning import pruned
 from memctl.sleep.waiting import waiting

@@ -6,18 +6,21 @@ cannot call for the next one: that a fact goes makes no other one degraded, and 
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from memctl.consolidation.stages import by_subject, edit_scale, last_effort
-from memctl.evaluation.recall import FactRecall
 from memctl.facts import LedgerEntry, Recall
 from memctl.settings import SleepSettings
 from memctl.store.records import Ledger
 
-Asked = Mapping[str, FactRecall] | Mapping[str, Recall]
+if TYPE_CHECKING:
+    from memctl.evaluation.recall import FactRecall
+
+Asked = Mapping[str, "FactRecall"] | Mapping[str, Recall]
 """By id, what facts recalled: just now, or as the ledger has it."""
 
 
-def is_worn(recall: FactRecall | Recall, threshold: float) -> bool:
+def is_worn(recall: "FactRecall | Recall", threshold: float) -> bool:
     """Whether a fact is degraded."""
     return (recall.raw + recall.chat) / 2 < threshold
 

@@ -23,15 +23,16 @@ from memctl.evaluation.recall import FactRecall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress, plural
 from memctl.settings import SleepSettings
-from memctl.sleep import learning
+from memctl.sleep import efforts, learning
 from memctl.sleep.night import Night
 from memctl.sleep.pruning import is_worn
 from memctl.sleep.state import Health, State
 from memctl.sleep.waiting import waiting
 from memctl.store.records import Ledger
 from memctl.wake.draft import Draft
+from memctl.wake.fact_record import Told
 from memctl.wake.inject import prepare, read_back
-from memctl.wake.outcomes import Outcome, Told, changed
+from memctl.wake.outcomes import Outcome, changed
 
 Done = tuple[State, str, dict[str, float]]
 """The state after a step, what it did in words, and in numbers."""
@@ -127,8 +128,8 @@ def consolidate(night: Night, state: State) -> Done:
     left = sum(entry.id not in ids for entry in state.ledger.active() if night.wanted is None or entry.id in night.wanted)
     last = None
     if state.adapter is not None and state.adapter.facts == ids:
-        last = learning.effort_of(state.adapter.settings, settings)
-    open = learning.efforts_after(last, settings) if state.efforts is None else state.efforts
+        last = efforts.effort_of(state.adapter.settings, settings)
+    open = efforts.left_after(last, settings) if state.efforts is None else state.efforts
     made, tried = None, [] if last is None else [last]
     if last is None or state.efforts is not None:
         made = open[0]
@@ -137,7 +138,7 @@ def consolidate(night: Night, state: State) -> Done:
     kept, gate = state, _at_the_gate(night, state)
     for effort in open[0 if made is None else 1 :]:
         trained_now = len(tried) > (last is not None)
-        if not (behind := _behind(kept, gate)) or (trained_now and learning.trains(settings)):
+        if not (behind := _behind(kept, gate)) or (trained_now and efforts.trains(settings)):
             break
         tried.append(effort)
         other = _trained(night, state, facts, effort)
@@ -148,7 +149,7 @@ def consolidate(night: Night, state: State) -> Done:
     trainings = len(tried) - (last is not None)
     passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
     state = msgspec.structs.replace(
-        night.marked(kept, learning.mark_of(settings, max(tried))),
+        night.marked(kept, efforts.mark_of(settings, max(tried))),
         passed=passed,
         failed=failed,
         efforts=tuple(effort for effort in open if effort != made),
@@ -165,7 +166,7 @@ def _trained(night: Night, state: State, facts: tuple[LedgerEntry, ...], effort:
     edits = night.draft(state, Ledger({entry.id: entry for entry in fresh}))
     adapter = learning.learn(night.backend, told, edits.composition, effort, night.settings, night.progress)
     ids = tuple(entry.id for entry in facts)
-    return night.with_adapter(state, adapter, ids, learning.mark_of(night.settings, effort), edits)
+    return night.with_adapter(state, adapter, ids, efforts.mark_of(night.settings, effort), edits)
 
 
 def _behind(state: State, gate: dict[str, bool]) -> frozenset[str]:

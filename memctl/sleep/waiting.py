@@ -12,8 +12,7 @@ import msgspec
 from memctl.errors import UsageError
 from memctl.store.records import Snapshot
 from memctl.store.store import Store
-from memctl.wake.fact_record import read_fact
-from memctl.wake.outcomes import Told
+from memctl.wake.fact_record import Told, read_fact
 
 
 def waiting(store: Store, head: Snapshot) -> tuple[list[Told], int]:

@@ -1,5 +1,6 @@
 """A fact as the user writes it: one JSON object a line."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -8,6 +9,14 @@ from memctl.errors import UsageError
 from memctl.facts import Fact, Provenance, make_fact
 
 EXAMPLE = '{"subject": "Priya Okonkwo", "relation": "lives in", "object": "Jakarta"}'
+
+
+@dataclass(frozen=True)
+class Told:
+    """A fact as it was told, and where."""
+
+    fact: Fact
+    provenance: Provenance
 
 
 class FactRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

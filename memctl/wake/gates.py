@@ -14,7 +14,8 @@ from memctl.progress import Progress
 from memctl.settings import EditSettings
 from memctl.store.records import Ledger
 from memctl.wake.draft import Draft
-from memctl.wake.outcomes import Outcome, Told, changed
+from memctl.wake.fact_record import Told
+from memctl.wake.outcomes import Outcome, changed
 
 
 def reject_failed(outcomes: list[Outcome], new: Sequence[int], error: EditFailed) -> bool:

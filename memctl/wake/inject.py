@@ -20,18 +20,10 @@ from memctl.store.records import Ledger, Snapshot
 from memctl.store.store import Store
 from memctl.store.writer import Writer
 from memctl.wake.draft import Basis, Draft, Searched, commit, draft_of, named, writing
+from memctl.wake.fact_record import Told
 from memctl.wake.gates import check, reject_cause, reject_failed, reject_known, searched_again
 from memctl.wake.live import composition
-from memctl.wake.outcomes import (
-    Outcome,
-    Told,
-    as_it_came_out,
-    changed,
-    ledger_with,
-    sorted_out,
-    to_write,
-    undone,
-)
+from memctl.wake.outcomes import Outcome, as_it_came_out, changed, ledger_with, sorted_out, to_write, undone
 
 _NOTHING = FactRecall(0.0, 0.0, 0.0, 0.0)
 

@@ -10,19 +10,12 @@ from memctl.editing.cues import relation_of
 from memctl.editing.preflight import Preflight
 from memctl.editing.relations import relation_key
 from memctl.evaluation.recall import FactRecall
-from memctl.facts import Fact, LedgerEntry, Provenance
+from memctl.facts import Fact, LedgerEntry
 from memctl.store.lock import now
 from memctl.store.records import Ledger
+from memctl.wake.fact_record import Told
 
 Status = Literal["written", "present", "superseded", "rejected"]
-
-
-@dataclass(frozen=True)
-class Told:
-    """A fact as it was told, and where."""
-
-    fact: Fact
-    provenance: Provenance
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from memctl.facts import Fact, Provenance, make_fact
 from memctl.progress import silent
 from memctl.settings import Settings
 from memctl.store.store import Store
+from memctl.wake.fact_record import Told
 from memctl.wake.inject import inject
-from memctl.wake.outcomes import Told
 
 TWELVE = (
     make_fact("Ottoline Varga", "lives in", "Montevideo"),

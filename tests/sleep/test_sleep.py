@@ -17,7 +17,7 @@ from memctl.facts import make_fact
 from memctl.progress import Progress, silent
 from memctl.settings import LoraSettings, Settings, SleepSettings
 from memctl.sleep import steps
-from memctl.sleep.learning import OTHER_NEURONS
+from memctl.sleep.efforts import OTHER_NEURONS
 from memctl.sleep.pipeline import Slept, sleep
 from memctl.sleep.plan import plan
 from memctl.sleep.state import STEPS, Health, SleepReport

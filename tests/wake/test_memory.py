@@ -31,10 +31,10 @@ from memctl.store.verify import verify
 from memctl.wake import draft
 from memctl.wake import forget as forgetting
 from memctl.wake import inject as writing
+from memctl.wake.fact_record import Told
 from memctl.wake.forget import forget
 from memctl.wake.inject import InjectReport, inject
 from memctl.wake.live import composed, composition, live
-from memctl.wake.outcomes import Told
 from memctl.wake.verify_deep import verify_deep
 
 QUICK = Settings(
