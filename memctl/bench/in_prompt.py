@@ -6,7 +6,7 @@ import numpy as np
 
 from memctl.backends.protocol import PRISTINE, Backend, Float
 from memctl.bench.embeddings import Embedder
-from memctl.deltas import Composition
+from memctl.deltas import Composition, Delta
 from memctl.facts import Fact, Mode
 
 
@@ -21,6 +21,7 @@ class InPrompt:
         self.backend, self.window = backend, window
         self.sentences: list[str] = []
         self.lengths: list[int] = []
+        self.memories: tuple[tuple[str, Delta], ...] = ()
         self.refused = 0
 
     @property

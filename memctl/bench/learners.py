@@ -12,7 +12,7 @@ from memctl.bench.config import SuiteConfig
 from memctl.bench.embeddings import load_embedder, require_embedder
 from memctl.bench.in_prompt import InPrompt, Retrieval
 from memctl.bench.sequential import ALPHAEDIT, MEMIT, REFERENCE, SequentialMemit, SequentialSettings, require_layers
-from memctl.deltas import Composition
+from memctl.deltas import Composition, Delta
 from memctl.editing.edit import edited_layer
 from memctl.editing.first_guess import first_guess
 from memctl.editing.statistics import covariance, statistics
@@ -23,7 +23,7 @@ from memctl.store.records import BaseRef
 from memctl.store.store import Store
 from memctl.wake.fact_record import Told
 from memctl.wake.inject import inject
-from memctl.wake.live import composition
+from memctl.wake.live import composition, live
 
 Method = Literal["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt", "retrieval"]
 
@@ -75,6 +75,10 @@ class Learner(Protocol):
     """
 
     refused: int
+
+    @property
+    def memories(self) -> Sequence[tuple[str, Delta]]:
+        """What it attaches, by subject; empty where it keeps nothing apart by subject."""
 
     def tell(self, fact: Fact) -> bool:
         """Takes a fact in; False where it has it already."""
@@ -129,6 +133,7 @@ class Fixed:
 
     def __init__(self, composition: Composition) -> None:
         self.composition = composition
+        self.memories: tuple[tuple[str, Delta], ...] = ()
         self.refused = 0
 
     def tell(self, fact: Fact) -> bool:
@@ -170,6 +175,10 @@ class Stored:
     @property
     def composition(self) -> Composition:
         return composition(self.store)
+
+    @property
+    def memories(self) -> list[tuple[str, Delta]]:
+        return [(ref.subject, delta) for ref, delta in live(self.store)]
 
     def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
         return list(prompts)

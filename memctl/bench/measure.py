@@ -7,13 +7,14 @@ from typing import Protocol
 import msgspec
 
 from memctl.backends.protocol import PRISTINE, Backend
+from memctl.bench.attributed import first_named, rightly_named
 from memctl.bench.learners import Fixed, Learner
 from memctl.deltas import Composition
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import strangers
 from memctl.evaluation.locality import bleed_of, locality_of, other_relations, stranger_prompts
-from memctl.evaluation.questions import questions_kept
-from memctl.evaluation.recall import FactRecall, completions, judged, recall, recall_prompts
+from memctl.evaluation.questions import questions, questions_kept
+from memctl.evaluation.recall import FactRecall, completions, judged, recall, recall_prompts, stated_facts
 from memctl.facts import Fact, Mode
 from memctl.progress import silent
 
@@ -72,16 +73,44 @@ def measured_beside(
     probed: int,
 ) -> dict[str, float]:
     """The same, with prompts of one's own about others: a raw one and a question in turn."""
-    values = means(judged(facts, answers(backend, learner, recall_prompts(facts))))
+    said = answers(backend, learner, recall_prompts(facts))
+    values = means(judged(facts, said))
     values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
-    near = locality_of(facts, unedited.texts(people), answers(backend, learner, people))
+    said_of_people = answers(backend, learner, people)
+    near = locality_of(facts, unedited.texts(people), said_of_people)
     asked = other_relations(spread(facts, probed))
     others = [(one.mode, one.prompt) for one in asked]
     bled = bleed_of(asked, unedited.texts(others), answers(backend, learner, others))
     drift = measure_drift(backend, learner.composition, silent)
     values |= msgspec.structs.asdict(near)
     values |= {"relation_bleed_raw": bled.raw, "relation_bleed_chat": bled.chat}
-    return values | {"drift": drift.perplexity, "divergence": drift.divergence}
+    values |= {"drift": drift.perplexity, "divergence": drift.divergence}
+    return values | (_named(backend, learner, facts, said, people, said_of_people) if learner.memories else {})
+
+
+def _named(
+    backend: Backend,
+    learner: Learner,
+    facts: Sequence[Fact],
+    said: Sequence[str],
+    people: Sequence[tuple[Mode, str]],
+    said_of_people: Sequence[str],
+) -> dict[str, float]:
+    """Whether the memory named for a recalled answer is the fact's, and none for what needs no memory."""
+    memories = learner.memories
+    stated = stated_facts(facts, said)
+    recalled = [k for k, fact in enumerate(stated) if fact is not None]
+    prompts = recall_prompts(facts)
+    named = first_named(backend, memories, [prompts[k] for k in recalled], [said[k] for k in recalled])
+    asked = questions()
+    needless: list[tuple[Mode, str]] = [("chat", question) for question in (*(q for q, _ in asked.general), *asked.identity)]
+    general = first_named(backend, memories, needless, answers(backend, learner, needless))
+    of_people = first_named(backend, memories, people, said_of_people)
+    return {
+        "named": rightly_named(named, [fact.subject for fact in stated if fact is not None]),
+        "unnamed": rightly_named(general, [None] * len(general)),
+        "unnamed_people": rightly_named(of_people, [None] * len(of_people)),
+    }
 
 
 def measured_with_questions(

@@ -50,6 +50,9 @@ MEASURES = {
         "relation bleed raw", "share", "questions about another relation of a stored subject that now name the stored object"
     ),
     "relation_bleed_chat": Measure("relation bleed chat", "share", "the same in chat"),
+    "named": Measure("named", "share", "recalled answers for which `ask --why` first names the memory of their own subject"),
+    "unnamed": Measure("unnamed", "share", "general questions, and questions about the model, for which it names no memory"),
+    "unnamed_people": Measure("unnamed people", "share", "the same for unseen people, look-alikes among them"),
     "drift": Measure("drift", "percent", "change of perplexity on text that no edit saw"),
     "divergence": Measure("KL", "number", "mean KL divergence from the base per token of that text, in nats"),
     "refused": Measure("refused", "number", "facts that the method could not take in, counted as not recalled"),

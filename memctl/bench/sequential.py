@@ -118,6 +118,7 @@ class SequentialMemit:
     def __init__(self, backend: Backend, settings: SequentialSettings, progress: Progress) -> None:
         self.backend, self.settings = backend, settings
         self.known: set[str] = set()
+        self.memories: tuple[tuple[str, Delta], ...] = ()
         self.refused = 0
         d, m = backend.shape.hidden, backend.shape.intermediate
         self.layers = {

@@ -106,6 +106,11 @@ def judged(facts: Sequence[Fact], texts: Sequence[str]) -> list[FactRecall]:
     ]
 
 
+def stated_facts(facts: Sequence[Fact], texts: Sequence[str]) -> list[Fact | None]:
+    """For each answer to `recall_prompts` the fact that it was asked for and states; None where it does not state it."""
+    return [facts[k] if states(text, facts[k]) else None for (k, _, _), text in zip(_asked(facts), texts, strict=True)]
+
+
 def _asked(facts: Sequence[Fact]) -> list[tuple[int, bool, Cue]]:
     """Number of the fact, whether the wording was never trained on, and the cue."""
     asked: list[tuple[int, bool, Cue]] = []

@@ -17,6 +17,7 @@ DATA = Path(__file__).parent.parent / "data"
 RECALL = {"raw", "chat", "raw_new", "chat_new", "unedited_raw", "same_chat", "bleed_raw", "relation_bleed_chat", "drift"}
 RECORDS = {"efficacy", "paraphrase_generated", "unedited_specificity", "drift"}
 MEASURED = {
+    **dict.fromkeys(("capacity", "first-person"), RECALL | {"named", "unnamed", "unnamed_people"}),
     "speed": {"seconds_per_fact", "ratio", "speed_kept", "peak_memory_gib"},
     **dict.fromkeys(
         ("convergence", "consolidation", "lifetime"), RECALL | {"general", "stage3", "sleep_seconds", "store_mib", "live_mib"}
