@@ -52,7 +52,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probe_weight: Annotated[float, Meta(ge=0)] = 0.2
     learning_rate: Annotated[float, Meta(gt=0)] = 0.8
     norm_bound: Annotated[float, Meta(gt=0)] = 10.0
-    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.55
+    threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.58
     sharpness: Annotated[float, Meta(gt=0)] = 150.0
     look_alikes: tuple[int, int] = (40, 24)
 

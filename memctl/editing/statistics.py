@@ -5,7 +5,7 @@ MEMIT needs the second moment of the keys. All of it comes from the pristine bas
 """
 
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from memctl.backends.protocol import Backend, Float, Tokens
 from memctl.editing.reference import enough, reference
+from memctl.editing.relations import bank
 from memctl.editing.subjects import contexts, in_contexts, invented, look_alikes, seeded
 from memctl.facts import Mode
 from memctl.models.cache import cache_dir, replacing
@@ -28,6 +29,12 @@ CONTEXT_NAMES = 160
 BYSTANDERS = 600
 FIRST_TOKENS = 1000
 """How many names and tokens are looked at; an engine for tests makes do with fewer (see `enough`)."""
+
+STRIDE = 5
+"""Between the contexts of one look-alike and the next."""
+
+AROUND = 8
+"""Tokens before a look-alike at which a unit is to be silent too, besides all that follow."""
 
 CHUNK = 64
 
@@ -191,15 +198,29 @@ def _bystanders(backend: Backend, layer: int, progress: Progress) -> Float:
 
 
 def look_alike_inputs(backend: Backend, layer: int, subject: str, counts: tuple[int, int]) -> Float:
-    """(n, d) inputs at every token of names that look like the subject, each in one context."""
-    templates = all_contexts()
-    alike = [
-        found
-        for k, name in enumerate(look_alikes(subject, *counts))
-        for found in in_contexts(backend, [name], [templates[(5 * k) % len(templates)]])
-    ]
-    sequences, places = zip(*alike, strict=True)
-    return backend.activations(sequences, layer, [[k for mention in found for k in mention] for found in places]).inputs
+    """(n, d) inputs at the names that look like the subject, and at what stands around them, each in one context.
+
+    Half of the contexts are wordings that the bank trains on: that is how people ask about somebody who was never told of.
+    """
+    templates = _asked()
+    sequences: list[Tokens] = []
+    positions: list[range] = []
+    for k, name in enumerate(look_alikes(subject, *counts)):
+        for tokens, places in in_contexts(backend, [name], [templates[(STRIDE * k) % len(templates)]]):
+            sequences.append(tokens)
+            positions.append(range(max(1, places[0][0] - AROUND), len(tokens)))
+    return backend.activations(sequences, layer, positions).inputs
+
+
+@cache
+def _asked() -> list[tuple[Mode, str]]:
+    """Contexts that know no relation, and between them wordings of the bank."""
+    wordings: list[tuple[Mode, str]] = []
+    for relation in bank().values():
+        wordings += [("raw", relation.raw[0]), ("chat", relation.questions[0])]
+    plain = all_contexts()
+    mixed = [(plain[k % len(plain)], wording) for k, wording in enumerate(wordings)]
+    return [template for pair in mixed for template in pair]
 
 
 def _all_but_first(texts: list[Tokens]) -> list[range]:

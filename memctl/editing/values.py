@@ -25,7 +25,7 @@ from memctl.facts import Cue, Fact
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
-SCALES = (0.8, 1.1)
+SCALES = (0.65, 1.1)
 LEARNED = 0.05
 """Mean loss in nats, over one step's cues, under which a value counts as learned in that step."""
 

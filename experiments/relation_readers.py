@@ -1,0 +1,100 @@
+"""How well is the relation that is asked about known where the answer begins?
+
+A linear reader for each relation: the mean state of its wordings against that of all others, in the metric of what wordings
+and names move (LDA with shrinkage). Trained on the bank's wordings, with and without the further ones of `wordings.json`, on
+one set of names; tested on the bank's held-out wordings with other names. No memory is attached. Prints, for people's
+relations, the share of a relation's unseen wordings that a threshold keeps which lets 2, 5 or 10 % of the other relations'
+unseen wordings through.
+
+    python experiments/relation_readers.py [--layers 14,24]
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from memctl.backends.factory import open_backend
+from memctl.editing.relations import bank
+from memctl.editing.subjects import names, seeded
+from memctl.facts import Mode
+from memctl.settings import load_settings
+
+SHRINKAGE = 0.3
+TESTED_WITH = 3
+"""Names that each held-out wording is asked with."""
+
+ALIKE = 0.7
+"""Share of words in common from which a further wording is too near a held-out one to be trained on."""
+
+COMMON = {"a", "the", "of", "is", "in", "to", "s", "what", "which", "does", "do", "it", "and", "would", "i", "for", "on", "at"}
+
+parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+parser.add_argument("--layers", default="14,24")
+layers = [int(layer) for layer in parser.parse_args().layers.split(",")]
+further = {one["id"]: one for one in json.loads((Path(__file__).parent / "wordings.json").read_text(encoding="utf-8"))}
+backend = open_backend(load_settings({"backend": "torch"}).settings, None, lambda *_: None)
+random = seeded("relation readers")
+
+
+def words(text: str) -> set[str]:
+    """A wording's words of content."""
+    plain = "".join(letter if letter.isalpha() else " " for letter in text.replace("{s}", "").casefold())
+    return set(plain.split()) - COMMON
+
+
+def too_near(text: str, held_out: list[str]) -> bool:
+    return any(len(words(text) & words(other)) >= ALIKE * len(words(text) | words(other)) for other in held_out)
+
+
+def person() -> str:
+    return f"{random.choice(names().first)} {random.choice(names().last)}"
+
+
+relations = [one for one in bank().values() if "person" in one.about]
+others = [one for one in further.values() if one["id"] not in bank() and "person" in one["about"]]
+rows: list[tuple[int, Mode, str, str]] = []  # relation, mode, which set, prompt
+for k, one in enumerate(relations):
+    held: dict[Mode, list[str]] = {"raw": list(one.held_out.raw), "chat": list(one.held_out.questions)}
+    own: dict[Mode, list[str]] = {"raw": list(one.raw), "chat": list(one.questions)}
+    more = further.get(one.id, {"raw": [], "questions": []})
+    for mode, key in (("raw", "raw"), ("chat", "questions")):
+        rows += [(k, mode, "bank", form.replace("{s}", person())) for form in own[mode]]
+        added = [form for form in more[key] if not too_near(form, held[mode])]
+        rows += [(k, mode, "further", form.replace("{s}", person())) for form in added]
+        rows += [(k, mode, "test", form.replace("{s}", person())) for form in held[mode] for _ in range(TESTED_WITH)]
+for k, other in enumerate(others, len(relations)):
+    for mode, key in (("raw", "raw"), ("chat", "questions")):
+        rows += [(k, mode, "further", form.replace("{s}", person())) for form in other[key]]
+
+relation, kind = np.array([row[0] for row in rows]), np.array([row[2] for row in rows])
+chat = np.array([row[1] == "chat" for row in rows])
+sequences = [backend.encode(prompt, mode).tokens for _, mode, _, prompt in rows]
+ends = [(len(tokens) - 1,) for tokens in sequences]
+
+
+def kept(X: np.ndarray, train: np.ndarray, test: np.ndarray) -> list[float]:
+    """Shares of own wordings over the thresholds that let .02, .05 and .10 of the others through."""
+    known = np.unique(relation[train])
+    means = np.stack([X[train & (relation == k)].mean(0) for k in known])
+    within = X[train] - means[np.searchsorted(known, relation[train])]
+    C = within.T @ within / len(within)
+    C = (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
+    L = np.linalg.cholesky(np.linalg.inv(C))
+    D, T = (means - means.mean(0)) @ L, (X[test] - means.mean(0)) @ L
+    cosine = (T / np.linalg.norm(T, axis=1, keepdims=True)) @ (D / np.linalg.norm(D, axis=1, keepdims=True)).T
+    own = relation[test][:, None] == known[None]
+    asked = known[None] < len(relations)
+    return [float((cosine[own] > np.quantile(cosine[~own & asked], 1 - share)).mean()) for share in (0.02, 0.05, 0.1)]
+
+
+print("layer, mode, wordings: kept at .02 / .05 / .10 of others let through")
+for layer in layers:
+    states = backend.stream(sequences, layer, ends).astype(np.float64)
+    states /= np.sqrt((states**2).mean(1, keepdims=True))
+    for mode in ("chat", "raw"):
+        here = chat == (mode == "chat")
+        for name, sets in (("bank's", ["bank"]), ("bank's and further", ["bank", "further"])):
+            shares = kept(states, here & np.isin(kind, sets), here & (kind == "test"))
+            print(f"{layer}, {mode}, {name}: " + " / ".join(f"{share:.2f}" for share in shares), flush=True)
