@@ -38,9 +38,9 @@ VIRTUAL = 400
 OWN_SHARE = 0.5
 """Share of the subject's weight that is on the cues of its facts, half raw and half in chat. As 20 of 450 equal ones, those at
 the start of a raw text were given up where a namesake looked alike there: one subject in 60 was silent when asked for bare."""
-NEAREST, MOVED, MOVE = 80, 20, 0.7
-"""So many of the look-alikes' tokens are moved in so many ways each, and how far: they were in a context already. Nineteen in
-twenty of the unseen people who fire a unit have the subject's last name; moved look-alikes make them a third as many."""
+NEAREST, MOVE = 80, 0.7
+"""So many of the look-alikes' tokens are moved, and how far: they were in a context already. Nineteen in twenty of the unseen
+people who fire a unit have the subject's last name; moved look-alikes make them a third as many."""
 
 MOVED_KEPT = 1500
 FLAT = 1.6
@@ -48,7 +48,7 @@ FLAT = 1.6
 
 RIDGE = 1e-3
 UP_RIDGE = 0.1
-"""Of the correction of u, relative to the squared gate at the subject."""
+"""Of the correction of u, relative to the squared gate at score 1: where the gate hardly opens at home, none is made."""
 
 SILENT = 1e-6
 UP_OTHERS = 0.03
@@ -95,18 +95,23 @@ def fit_selector(
     fixed = np.concatenate([stats.bystanders, alike, parts, stats.first])
     shares = _shares(modes, len(positives))
     w = _fit(positives, shares, fixed, stats, settings.threshold)
-    others = np.concatenate([fixed, _moved(alike, w, stats, random)])
+    if not settings.moves:
+        return Selector(*_unit(w, stats.constant, settings), own=contexts)
+    others = np.concatenate([fixed, _moved(alike, w, stats, settings.moves, random)])
     w = _fit(positives, shares, others, stats, settings.threshold)
     gate, up = _unit(w, stats.constant, settings)
-    up = _corrected(up, gate, backend.activation, positives, shares, others, stats.whitening)
+    ordinary = stats.reference[np.argsort(-(stats.reference @ gate), kind="stable")[:HARDEST]]
+    others = np.concatenate([others, ordinary])
+    ridge = UP_RIDGE * (settings.sharpness * (1 - settings.threshold)) ** 2
+    up = _corrected(up, gate, backend.activation, positives, shares, others, stats.whitening, ridge)
     return Selector(gate, up, own=contexts)
 
 
-def _moved(alike: Float, w: Float, stats: Statistics, random: np.random.Generator) -> Float:
+def _moved(alike: Float, w: Float, stats: Statistics, moves: int, random: np.random.Generator) -> Float:
     """(n, d) the look-alikes that score highest, in further contexts; of those the ones that score highest."""
     nearest = alike[np.argsort(-(alike @ w), kind="stable")[:NEAREST]]
-    moves = stats.deviations[random.integers(len(stats.deviations), size=MOVED * len(nearest))]
-    moved: Float = np.repeat(nearest, MOVED, axis=0) + np.float32(MOVE) * moves
+    deviations = stats.deviations[random.integers(len(stats.deviations), size=moves * len(nearest))]
+    moved: Float = np.repeat(nearest, moves, axis=0) + np.float32(MOVE) * deviations
     return moved[np.argsort(-(moved @ w), kind="stable")[:MOVED_KEPT]]
 
 
@@ -178,7 +183,16 @@ def _unit(w: Float, c: Float, settings: EditSettings) -> tuple[Float, Float]:
     return gate.astype(np.float32), up.astype(np.float32)
 
 
-def _corrected(up: Float, gate: Float, act: str, positives: Float, shares: Float, others: Float, whitening: Float) -> Float:
+def _corrected(
+    up: Float,
+    gate: Float,
+    act: str,
+    positives: Float,
+    shares: Float,
+    others: Float,
+    whitening: Float,
+    ridge: float,
+) -> Float:
     """(d,) `u + Δ` that minimises Σ shares (a(x) − 1)² over the positives + Σ a(x)² over the others, in closed form.
 
     With the gate fixed, `a(x) = act(g·x) (u·x)` is linear in u; Δ is kept small in whitened coordinates.
@@ -187,8 +201,7 @@ def _corrected(up: Float, gate: Float, act: str, positives: Float, shares: Float
     N = N[np.abs(N).max(axis=1) > SILENT]
     V = whitening.astype(np.float64)
     FV, NV = F @ V, N @ V
-    scale = float((shares * _act(act, positives @ gate) ** 2).sum())
-    H = FV.T @ (shares[:, None] * FV) + UP_OTHERS * NV.T @ NV + UP_RIDGE * scale * np.eye(len(V))
+    H = FV.T @ (shares[:, None] * FV) + UP_OTHERS * NV.T @ NV + ridge * np.eye(len(V))
     lacking = FV.T @ (shares * (1 - F @ up)) - UP_OTHERS * NV.T @ (N @ up)
     corrected: Float = (up + V @ np.linalg.solve(H, lacking)).astype(np.float32)
     return corrected

@@ -67,7 +67,7 @@ def strength(unit: Selector, states: Float) -> Float:
 
 
 def test_a_unit_is_at_full_strength_in_its_own_cues(engine: Backend, world: Statistics) -> None:
-    np.testing.assert_allclose(strength(fitted(engine, world), at([SUBJECT], range(4))), 1, atol=0.03)
+    np.testing.assert_allclose(strength(fitted(engine, world), at([SUBJECT], range(4))), 1, atol=0.1)
 
 
 def test_a_unit_knows_its_subject_in_contexts_that_it_was_not_fitted_to(engine: Backend, world: Statistics) -> None:
