@@ -210,8 +210,11 @@ def _corrected(
 def _act(name: str, z: Float) -> NDArray[np.float64]:
     wide = z.astype(np.float64)
     if name.startswith("gelu"):
-        return 0.5 * wide * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
-    return wide / (1 + np.exp(-np.clip(wide, -700, 700)))
+        open_by = 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
+    else:
+        open_by = 1 / (1 + np.exp(-np.clip(wide, -700, 700)))
+    acted: NDArray[np.float64] = wide * open_by
+    return acted
 
 
 def activation(name: str, gate: Float, up: Float, x: Float) -> Float:
