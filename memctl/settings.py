@@ -41,7 +41,6 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threshold: θ, the score under which a unit is silent.
         sharpness: β of a unit's gate.
         look_alikes: Names with the subject's last word, and with its first, that a unit must not answer to.
-        moves: Further contexts that each look-alike is moved to without running the model; with none, units are not corrected.
     """
 
     layer: Annotated[int, Meta(ge=-1)] = -1
@@ -56,7 +55,6 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.58
     sharpness: Annotated[float, Meta(gt=0)] = 150.0
     look_alikes: tuple[int, int] = (40, 24)
-    moves: Annotated[int, Meta(ge=0)] = 20
 
 
 Share = Annotated[float, Meta(ge=0, le=1)]

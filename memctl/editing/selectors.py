@@ -4,14 +4,9 @@ A unit adds `down · act(g·x) (u·x)` to the MLP's output, with x the MLP's inp
 is about 1 at the subject's last token in any context and about 0 elsewhere, and is used in the form in which it is fitted:
 without a bias, for which a constant direction c (c·x ≈ 1 on ordinary tokens) stands in.
 
-    g = β (w − θ c)      u = ((1 + γ) c − γ w) / (β (1 − θ))      γ = FLAT / (1 − θ)
+    g = β (w − θ c)      u = ((1 + γ) c − γ w) / (β (1 − θ))      γ = 1 / (1 − θ)
 
-With act(z) ≈ z for z ≫ 0 the activation is a(s) ≈ (s − θ)(1 + γ − γ s) / (1 − θ): 1 at s = 1, near 1 on a stretch below it, and
-e^{-βθ}-small at 0.
-
-The names that come nearest are asked for again in contexts that nobody ran: a context moves all names much alike, so a
-look-alike moved as other names were is as good as a forward pass. What passes the gate all the same is brought to its
-activation, 1 at home and 0 elsewhere, by a least-squares correction of u.
+With act(z) ≈ z for z ≫ 0 the activation is a(s) ≈ (s − θ)(1 + γ − γ s) / (1 − θ): 1 and flat at s = 1, e^{-βθ}-small at 0.
 """
 
 from collections.abc import Sequence
@@ -38,22 +33,7 @@ VIRTUAL = 400
 OWN_SHARE = 0.5
 """Share of the subject's weight that is on the cues of its facts, half raw and half in chat. As 20 of 450 equal ones, those at
 the start of a raw text were given up where a namesake looked alike there: one subject in 60 was silent when asked for bare."""
-NEAREST, MOVE = 80, 0.7
-"""So many of the look-alikes' tokens are moved, and how far: they were in a context already. Nineteen in twenty of the unseen
-people who fire a unit have the subject's last name; moved look-alikes make them a third as many."""
-
-MOVED_KEPT = 1500
-FLAT = 1.6
-"""1 would be flat at s = 1 exactly; with more, a subject that scores .8 still fires .9."""
-
-RIDGE = 1e-3
-UP_RIDGE = 0.1
-"""Of the correction of u, relative to the squared gate at score 1: where the gate hardly opens at home, none is made."""
-
-SILENT = 1e-6
-UP_OTHERS = 0.03
-"""Weight of each other token's squared activation beside the subject's mean."""
-
+RIDGE = 1e-2
 HIGH_SCALE = 100.0
 """The others' excess is summed, not averaged: few of thousands exceed, and each of them counts."""
 
@@ -93,26 +73,8 @@ def fit_selector(
     moved = stats.deviations[random.permutation(len(stats.deviations))[:VIRTUAL]]
     positives = np.concatenate([contexts, contexts.mean(0) + moved])
     fixed = np.concatenate([stats.bystanders, alike, parts, stats.first])
-    shares = _shares(modes, len(positives))
-    w = _fit(positives, shares, fixed, stats, settings.threshold)
-    if not settings.moves:
-        return Selector(*_unit(w, stats.constant, settings), own=contexts)
-    others = np.concatenate([fixed, _moved(alike, w, stats, settings.moves, random)])
-    w = _fit(positives, shares, others, stats, settings.threshold)
-    gate, up = _unit(w, stats.constant, settings)
-    ordinary = stats.reference[np.argsort(-(stats.reference @ gate), kind="stable")[:HARDEST]]
-    others = np.concatenate([others, ordinary])
-    ridge = UP_RIDGE * (settings.sharpness * (1 - settings.threshold)) ** 2
-    up = _corrected(up, gate, backend.activation, positives, shares, others, stats.whitening, ridge)
-    return Selector(gate, up, own=contexts)
-
-
-def _moved(alike: Float, w: Float, stats: Statistics, moves: int, random: np.random.Generator) -> Float:
-    """(n, d) the look-alikes that score highest, in further contexts; of those the ones that score highest."""
-    nearest = alike[np.argsort(-(alike @ w), kind="stable")[:NEAREST]]
-    deviations = stats.deviations[random.integers(len(stats.deviations), size=moves * len(nearest))]
-    moved: Float = np.repeat(nearest, moves, axis=0) + np.float32(MOVE) * deviations
-    return moved[np.argsort(-(moved @ w), kind="stable")[:MOVED_KEPT]]
+    w = _fit(positives, _shares(modes, len(positives)), fixed, stats, settings.threshold)
+    return Selector(*_unit(w, stats.constant, settings), own=contexts)
 
 
 def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
@@ -177,47 +139,18 @@ def _hinge(start: Float, P: Float, shares: Float, N: Float, limits: Float) -> Fl
 
 def _unit(w: Float, c: Float, settings: EditSettings) -> tuple[Float, Float]:
     theta, beta = settings.threshold, settings.sharpness
-    gamma = FLAT / (1 - theta)
+    gamma = 1 / (1 - theta)
     gate = beta * (w - theta * c)
     up = ((1 + gamma) * c - gamma * w) / (beta * (1 - theta))
     return gate.astype(np.float32), up.astype(np.float32)
 
 
-def _corrected(
-    up: Float,
-    gate: Float,
-    act: str,
-    positives: Float,
-    shares: Float,
-    others: Float,
-    whitening: Float,
-    ridge: float,
-) -> Float:
-    """(d,) `u + Δ` that minimises Σ shares (a(x) − 1)² over the positives + Σ a(x)² over the others, in closed form.
-
-    With the gate fixed, `a(x) = act(g·x) (u·x)` is linear in u; Δ is kept small in whitened coordinates.
-    """
-    F, N = (_act(act, x @ gate)[:, None] * x.astype(np.float64) for x in (positives, others))
-    N = N[np.abs(N).max(axis=1) > SILENT]
-    V = whitening.astype(np.float64)
-    FV, NV = F @ V, N @ V
-    H = FV.T @ (shares[:, None] * FV) + UP_OTHERS * NV.T @ NV + ridge * np.eye(len(V))
-    lacking = FV.T @ (shares * (1 - F @ up)) - UP_OTHERS * NV.T @ (N @ up)
-    corrected: Float = (up + V @ np.linalg.solve(H, lacking)).astype(np.float32)
-    return corrected
-
-
-def _act(name: str, z: Float) -> NDArray[np.float64]:
-    wide = z.astype(np.float64)
-    if name.startswith("gelu"):
-        open_by = 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
-    else:
-        open_by = 1 / (1 + np.exp(-np.clip(wide, -700, 700)))
-    acted: NDArray[np.float64] = wide * open_by
-    return acted
-
-
 def activation(name: str, gate: Float, up: Float, x: Float) -> Float:
     """Activations (n, units) of units at inputs x (n, d): `act(x gateᵀ) ⊙ (x upᵀ)`."""
-    activations: Float = (_act(name, x @ gate.T) * (x @ up.T)).astype(np.float32)
+    z = (x @ gate.T).astype(np.float64)
+    if name.startswith("gelu"):
+        act = 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+    else:
+        act = z / (1 + np.exp(-np.clip(z, -700, 700)))
+    activations: Float = (act * (x @ up.T)).astype(np.float32)
     return activations

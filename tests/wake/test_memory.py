@@ -41,7 +41,7 @@ QUICK = Settings(
     store="unused",
     backend="numpy",
     drift_budget=1e9,
-    edit=EditSettings(steps=3, threshold=0.55, look_alikes=(3, 2), moves=0, wordings=1, probes=1),
+    edit=EditSettings(steps=3, threshold=0.55, look_alikes=(3, 2), wordings=1, probes=1),
 )
 FACTS = (
     make_fact("Ana Lund", "lives in", "Oslo"),
