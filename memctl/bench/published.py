@@ -28,6 +28,10 @@ from memctl.evaluation.recall import names
 from memctl.facts import Fact
 from memctl.progress import silent
 
+_ASKED_FIRST = re.compile(r"^.*\?\s+(it|they|he|she)\s+", re.I)
+"""What stands before the statement itself in "Where is {}? It is located in"."""
+
+_RELATIVE = re.compile(r"^(who|which|that)\s+", re.I)
 _NO_RELATION = re.compile(r"^(the|in|of|for|what|which|who|whom|where|when|was|is|did|does)\s+|\s+(is|was|are|of|,)$", re.I)
 
 
@@ -109,9 +113,10 @@ def gathered(found: Iterable[Case | str], name: str, sha256: str) -> Cases:
 
 def relation_words(template: str) -> str:
     """What is said of the subject, from a prompt with `{}` in its place: "The mother tongue of {} is" → "mother tongue"."""
-    text = " ".join(template.replace("{}", " ").replace("'s", " ").split()).strip(" ?,.")
+    template = _ASKED_FIRST.sub("{} ", template)
+    text = " ".join(template.replace(" of {} ", " ").replace("{}", " ").replace("'s", " ").split()).strip(" ?,.")
     if template.startswith("{}"):
-        return text
+        return _RELATIVE.sub("", text)
     while (shorter := _NO_RELATION.sub("", text)) not in (text, ""):
         text = shorter
     return text

@@ -85,6 +85,9 @@ def test_more_edits_than_records_are_refused() -> None:
         ("What university did {} attend?", "university did attend"),
         ("{}, created by", "created by"),
         ("Where is {}?", "is"),
+        ("Where is {}? It is located in", "is located in"),
+        ("{}, who holds the position of", "holds the position of"),
+        ("The headquarters of {} is in", "headquarters is in"),
     ],
 )
 def test_a_relation_is_named_by_the_words_around_the_subject(template: str, words: str) -> None:
