@@ -54,7 +54,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     norm_bound: Annotated[float, Meta(gt=0)] = 10.0
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.58
     sharpness: Annotated[float, Meta(gt=0)] = 150.0
-    look_alikes: tuple[int, int] = (40, 24)
+    look_alikes: tuple[int, int] = (80, 24)
 
 
 Share = Annotated[float, Meta(ge=0, le=1)]

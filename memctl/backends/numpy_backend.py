@@ -50,7 +50,7 @@ class NumpyBackend:
     """
 
     name = "numpy"
-    reference_tokens = 1_000
+    reference_tokens = 1_600
     hardware = "cpu, float64"
     activation = "silu"
     shape = SHAPE

@@ -95,7 +95,7 @@ class TorchBackend:
     """
 
     name = "torch"
-    reference_tokens = 100_000
+    reference_tokens = 160_000
 
     def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
         if device == "auto":

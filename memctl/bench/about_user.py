@@ -11,6 +11,7 @@ from memctl.bench.plots import Panel
 from memctl.bench.suite import Bench, Planned
 from memctl.editing.cues import relation_of
 from memctl.evaluation.invented import facts_of_user, things_of_others
+from memctl.evaluation.locality import asked_about
 from memctl.facts import Fact, Mode
 
 
@@ -79,8 +80,5 @@ class AboutUser:
 
 def prompts_about_others(facts: Sequence[Fact], seed: int, count: int) -> list[tuple[Mode, str]]:
     """A raw prompt and a question about each of so many others."""
-    prompts: list[tuple[Mode, str]] = []
-    for fact, name in things_of_others(facts, seed, count):
-        relation = relation_of(fact)
-        prompts += [("raw", relation.raw[0].replace("{s}", name)), ("chat", relation.questions[0].replace("{s}", name))]
-    return prompts
+    others = things_of_others(facts, seed, count)
+    return [prompt for k, (fact, name) in enumerate(others) for prompt in asked_about(name, relation_of(fact).held_out, k)]

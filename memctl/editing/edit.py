@@ -98,7 +98,7 @@ def _found(backend: Backend, layer: int, subject: Subject, value: Value, stats: 
     gate = up = np.empty((0, backend.shape.hidden), np.float32)
     key, touched = _by_mode(seen.keys, modes), None
     if settings.units:
-        selector = fit_selector(backend, layer, subject.name, seen.inputs, modes, stats, settings)
+        selector = fit_selector(backend, layer, subject.name, value.cues, seen.inputs, modes, stats, settings)
         gate, up = selector.gate[None], selector.up[None]
         key = _by_mode(seen.inputs, modes)
         acting = activation(backend.activation, gate, up, stats.reference)

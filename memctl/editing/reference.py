@@ -12,13 +12,16 @@ from zipfile import BadZipFile
 import numpy as np
 
 from memctl.backends.protocol import Backend, Tokens
+from memctl.editing.relations import bank
 from memctl.editing.subjects import contexts, invented
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
-REFERENCE_TOKENS = 100_000
+REFERENCE_TOKENS = 160_000
 SEQUENCE_TOKENS = 96
 SEED = 20261
+FORMAT = 2
+"""Raised whenever what is sampled changes, so that an older cache is made anew."""
 
 _UNREADABLE = (OSError, EOFError, KeyError, RuntimeError, ValueError, BadZipFile, zlib.error)
 """What numpy and zipfile raise for an archive that is missing, empty, cut short, or has a wrong byte somewhere."""
@@ -30,8 +33,8 @@ def enough(count: int, backend: Backend) -> int:
 
 
 def reference(backend: Backend, progress: Progress) -> list[Tokens]:
-    """The reference text of a base model, some 100k tokens of a real one: half of it raw, half of it chat."""
-    name = f"reference-{backend.fingerprint[:16]}.npz"
+    """The reference text of a base model, some 160k tokens of a real one: half of it raw, half of it chat."""
+    name = file_name(backend)
     shipped = Path(str(files("memctl.data") / name))
     cached = cache_dir() / "statistics" / name
     if shipped.exists():
@@ -41,6 +44,11 @@ def reference(backend: Backend, progress: Progress) -> list[Tokens]:
     texts = sample(backend, backend.reference_tokens, progress)
     save(cached, texts)
     return texts
+
+
+def file_name(backend: Backend) -> str:
+    """Of a base model's reference text, in the package's data and in the cache."""
+    return f"reference-{backend.fingerprint[:16]}-v{FORMAT}.npz"
 
 
 def sample(backend: Backend, tokens: int, progress: Progress) -> list[Tokens]:
@@ -58,12 +66,16 @@ def sample(backend: Backend, tokens: int, progress: Progress) -> list[Tokens]:
 
 
 def openings(backend: Backend) -> list[Tokens]:
-    """What the samples begin with: openings of sentences, and users' turns, half of them about invented people."""
-    raw = [backend.encode(prompt, "raw").tokens for prompt in contexts().generic_prompts]
-    people = invented(len(contexts().chat), "reference")
-    turns = [turn.replace("{s}", name) for turn, name in zip(contexts().chat, people, strict=True)]
-    turns += [f"{prompt} ..." for prompt in contexts().generic_prompts]
-    chat = [backend.encode(turn, "chat").tokens for turn in turns]
+    """What the samples begin with: openings of texts, and what the bank's training wordings ask about invented people."""
+    said, asked = list(contexts().generic_prompts), [f"{prompt} ..." for prompt in contexts().generic_prompts]
+    relations = [relation for relation in bank().values() if "person" in relation.about]
+    people = iter(invented(len(contexts().chat) + len(relations), "reference"))
+    asked += [turn.replace("{s}", next(people)) for turn in contexts().chat]
+    for k, (relation, name) in enumerate(zip(relations, people, strict=True)):
+        said.append(relation.raw[k % len(relation.raw)].replace("{s}", name))
+        asked.append(relation.questions[k % len(relation.questions)].replace("{s}", name))
+    raw = [backend.encode(text, "raw").tokens for text in said]
+    chat = [backend.encode(turn, "chat").tokens for turn in asked]
     return [opening for k in range(max(len(raw), len(chat))) for opening in (raw[k % len(raw)], chat[k % len(chat)])]
 
 

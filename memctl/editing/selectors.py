@@ -18,9 +18,9 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from memctl.backends.protocol import Backend, Float
-from memctl.editing.statistics import Statistics, all_contexts, look_alike_inputs
+from memctl.editing.statistics import Statistics, all_contexts, bank_wordings, look_alike_inputs
 from memctl.editing.subjects import in_contexts, seeded
-from memctl.facts import Mode
+from memctl.facts import Cue, Mode
 from memctl.settings import EditSettings
 
 OWN, OTHERS = 0.92, 0.15
@@ -55,6 +55,7 @@ def fit_selector(
     backend: Backend,
     layer: int,
     subject: str,
+    cues: Sequence[Cue],
     own: Float,
     modes: Sequence[Mode],
     stats: Statistics,
@@ -63,11 +64,13 @@ def fit_selector(
     """Fits the unit of a subject.
 
     Args:
-        own: (n, d) MLP inputs at the subject's last token in the cues of its facts.
-        modes: The n cues' modes.
+        cues: Those of its facts.
+        own: (n, d) MLP inputs at the subject's mentions in the cues and their answers.
+        modes: Of the n mentions' cues.
     """
     generic, parts = _generic(backend, layer, subject)
-    alike = look_alike_inputs(backend, layer, subject, settings.look_alikes)
+    told = [(cue.mode, cue.prompt[: cue.span[0]] + "{s}" + cue.prompt[cue.span[1] :]) for cue in cues]
+    alike = look_alike_inputs(backend, layer, subject, told, settings.look_alikes)
     contexts = np.concatenate([own, generic])
     random = seeded("selector", subject)
     moved = stats.deviations[random.permutation(len(stats.deviations))[:VIRTUAL]]
@@ -78,8 +81,9 @@ def fit_selector(
 
 
 def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
-    """Inputs in contexts that know no relation: at the subject's last token, and at its other tokens."""
-    sequences, places = zip(*in_contexts(backend, [subject], all_contexts()[::2]), strict=True)
+    """Inputs in what may be written about it otherwise: at the subject's last token, and at its other tokens."""
+    contexts = [*all_contexts()[::2], *bank_wordings()[::3]]
+    sequences, places = zip(*in_contexts(backend, [subject], contexts), strict=True)
     seen = backend.activations(sequences, layer, [[k for mention in found for k in mention] for found in places]).inputs
     last = np.cumsum([len(mention) for found in places for mention in found]) - 1
     return seen[last], np.delete(seen, last, axis=0)

@@ -4,8 +4,10 @@ Selectors need to know what the MLP sees on ordinary text, how contexts move a n
 MEMIT needs the second moment of the keys. All of it comes from the pristine base and from reference text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +24,7 @@ from memctl.facts import Mode
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
-FORMAT = 3
+FORMAT = 5
 """Raised whenever what is measured changes, so that an older cache is made anew."""
 
 CONTEXT_NAMES = 160
@@ -74,6 +76,22 @@ class Statistics:
 def all_contexts() -> list[tuple[Mode, str]]:
     """Every context that knows no relation, with its mode."""
     return [*(("raw", text) for text in contexts().raw), *(("chat", text) for text in contexts().chat)]
+
+
+@cache
+def bank_wordings() -> list[tuple[Mode, str]]:
+    """A raw form and a question of each of the bank's relations, out of those that it trains on."""
+    found: list[tuple[Mode, str]] = []
+    for k, relation in enumerate(bank().values()):
+        found.append(("raw", relation.raw[k % len(relation.raw)]))
+        found.append(("chat", relation.questions[k % len(relation.questions)]))
+    return found
+
+
+@cache
+def anywhere() -> list[tuple[Mode, str]]:
+    """What people may write about somebody, known or not: in turn what knows no relation, and the bank's wordings."""
+    return [context for pair in zip(cycle(all_contexts()), bank_wordings(), strict=False) for context in pair]
 
 
 def statistics(backend: Backend, layer: int, progress: Progress) -> Statistics:
@@ -197,30 +215,25 @@ def _bystanders(backend: Backend, layer: int, progress: Progress) -> Float:
     return np.concatenate(found)
 
 
-def look_alike_inputs(backend: Backend, layer: int, subject: str, counts: tuple[int, int]) -> Float:
-    """(n, d) inputs at the names that look like the subject, and at what stands around them, each in one context.
+def look_alike_inputs(
+    backend: Backend, layer: int, subject: str, templates: Sequence[tuple[Mode, str]], counts: tuple[int, int]
+) -> Float:
+    """(n, d) inputs at the names that look like the subject, and at what stands around them.
 
-    Half of the contexts are wordings that the bank trains on: that is how people ask about somebody who was never told of.
+    Each name is met twice: in a text that anybody might write, which is looked at from shortly before the name to its end, and
+    where the subject itself was met, which is looked at where the name ends: there nothing but the name tells the two apart.
+
+    Args:
+        templates: What the subject is asked in, with `{s}` in its place.
     """
-    templates = _asked()
     sequences: list[Tokens] = []
     positions: list[range] = []
     for k, name in enumerate(look_alikes(subject, *counts)):
-        for tokens, places in in_contexts(backend, [name], [templates[(STRIDE * k) % len(templates)]]):
-            sequences.append(tokens)
-            positions.append(range(max(1, places[0][0] - AROUND), len(tokens)))
+        two = (anywhere()[(STRIDE * k) % len(anywhere())], templates[k % len(templates)])
+        (tokens, (mention, *_)), (told, (at, *_)) = in_contexts(backend, [name], two)
+        sequences += [tokens, told[: at[-1] + 1]]
+        positions += [range(max(1, mention[0] - AROUND), len(tokens)), at[-1:]]
     return backend.activations(sequences, layer, positions).inputs
-
-
-@cache
-def _asked() -> list[tuple[Mode, str]]:
-    """Contexts that know no relation, and between them wordings of the bank."""
-    wordings: list[tuple[Mode, str]] = []
-    for relation in bank().values():
-        wordings += [("raw", relation.raw[0]), ("chat", relation.questions[0])]
-    plain = all_contexts()
-    mixed = [(plain[k % len(plain)], wording) for k, wording in enumerate(wordings)]
-    return [template for pair in mixed for template in pair]
 
 
 def _all_but_first(texts: list[Tokens]) -> list[range]:

@@ -24,7 +24,7 @@ def test_config_says_where_each_value_came_from(cli: Cli) -> None:
     assert found["model"] == ("owner/name", "--model")
     assert found["backend"] == ("numpy", "MEMCTL_BACKEND")
     assert found["drift_budget"] == (0.005, "default")
-    assert found["edit.look_alikes"] == ([40, 24], "default")
+    assert found["edit.look_alikes"] == ([80, 24], "default")
     assert ran.summary["settings"] == len(found)
 
 

@@ -30,21 +30,28 @@ class Watched(NumpyBackend):
         return super().activations(sequences, layer, positions)
 
 
-def test_look_alikes_are_asked_what_people_ask() -> None:
+def looked_at(templates: Sequence[tuple[Mode, str]]) -> tuple[Watched, list[str]]:
+    """An engine that was asked about the subject's look-alikes, and their names, each of which is met twice."""
     engine = Watched()
-    look_alike_inputs(engine, 1, SUBJECT, COUNTS)
-    wordings = {text for relation in bank().values() for text in (*relation.raw, *relation.questions)}
-    from_bank = [
-        prompt.replace(name, "{s}") in wordings
-        for name, (prompt, _) in zip(look_alikes(SUBJECT, *COUNTS), engine.asked, strict=True)
-    ]
-    assert from_bank == [False, True] * (len(from_bank) // 2)
-
-
-def test_a_unit_is_told_to_be_silent_around_a_look_alike_and_at_all_that_follows() -> None:
-    engine = Watched()
-    inputs = look_alike_inputs(engine, 1, SUBJECT, COUNTS)
-    for name, (_, encoding), positions in zip(look_alikes(SUBJECT, *COUNTS), engine.asked, engine.positions, strict=True):
-        begin = mentions(encoding, name)[0][0]
-        assert positions == list(range(max(1, begin - AROUND), len(encoding.tokens)))  # never a sequence's first token
+    inputs = look_alike_inputs(engine, 1, SUBJECT, templates, COUNTS)
     assert len(inputs) == sum(map(len, engine.positions))
+    return engine, [name for name in look_alikes(SUBJECT, *COUNTS) for _ in range(2)]
+
+
+TOLD: list[tuple[Mode, str]] = [("raw", "For a living, {s} mends"), ("chat", "What does {s} mend?"), ("raw", "{s} mends")]
+
+
+def test_look_alikes_are_met_where_the_subject_was_and_in_what_people_ask() -> None:
+    engine, names = looked_at(TOLD)
+    met = [prompt.replace(name, "{s}") for name, (prompt, _) in zip(names, engine.asked, strict=True)]
+    assert met[1::2] == [TOLD[k % 3][1] for k in range(len(names) // 2)]
+    wordings = {text for relation in bank().values() for text in (*relation.raw, *relation.questions)}
+    assert [text in wordings for text in met[::2]] == [False, True] * (len(met) // 4)
+
+
+def test_a_unit_is_told_to_be_silent_around_a_look_alike_and_where_it_ends() -> None:
+    engine, names = looked_at(TOLD)
+    for k, (name, (_, encoding), positions) in enumerate(zip(names, engine.asked, engine.positions, strict=True)):
+        mention = mentions(encoding, name)[0]
+        around = range(max(1, mention[0] - AROUND), len(encoding.tokens))  # never a sequence's first token
+        assert positions == list([mention[-1:], around][k % 2 == 0])
