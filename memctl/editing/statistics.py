@@ -95,7 +95,7 @@ def anywhere() -> list[tuple[Mode, str]]:
 
 
 def statistics(backend: Backend, layer: int, progress: Progress) -> Statistics:
-    """The statistics of a layer, from the cache or measured now (three to four minutes for a 135M model on two cores)."""
+    """The statistics of a layer, from the cache or measured now (about two minutes for a 135M model on two cores)."""
     path = _path(backend.fingerprint, layer, "inputs")
     try:
         return _read(path, path.stat().st_mtime_ns)
