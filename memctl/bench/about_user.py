@@ -9,7 +9,6 @@ from memctl.bench.learners import MethodsConfig, described, require
 from memctl.bench.measure import Unedited, measured_beside
 from memctl.bench.plots import Panel
 from memctl.bench.suite import Bench, Planned
-from memctl.editing.cues import relation_of
 from memctl.evaluation.invented import facts_of_user, things_of_others
 from memctl.evaluation.locality import asked_about
 from memctl.facts import Fact, Mode
@@ -81,4 +80,4 @@ class AboutUser:
 def prompts_about_others(facts: Sequence[Fact], seed: int, count: int) -> list[tuple[Mode, str]]:
     """A raw prompt and a question about each of so many others."""
     others = things_of_others(facts, seed, count)
-    return [prompt for k, (fact, name) in enumerate(others) for prompt in asked_about(name, relation_of(fact).held_out, k)]
+    return [prompt for k, (fact, name) in enumerate(others) for prompt in asked_about(name, fact, k)]

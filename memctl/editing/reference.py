@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from memctl.backends.protocol import Backend, Tokens
-from memctl.editing.relations import bank
+from memctl.editing.relations import bank, in_turn
 from memctl.editing.subjects import contexts, invented
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
@@ -72,8 +72,9 @@ def openings(backend: Backend) -> list[Tokens]:
     people = iter(invented(len(contexts().chat) + len(relations), "reference"))
     asked += [turn.replace("{s}", next(people)) for turn in contexts().chat]
     for k, (relation, name) in enumerate(zip(relations, people, strict=True)):
-        said.append(relation.raw[k % len(relation.raw)].replace("{s}", name))
-        asked.append(relation.questions[k % len(relation.questions)].replace("{s}", name))
+        (_, form), (_, question) = in_turn(relation, k)
+        said.append(form.replace("{s}", name))
+        asked.append(question.replace("{s}", name))
     raw = [backend.encode(text, "raw").tokens for text in said]
     chat = [backend.encode(turn, "chat").tokens for turn in asked]
     return [opening for k in range(max(len(raw), len(chat))) for opening in (raw[k % len(raw)], chat[k % len(chat)])]

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import msgspec
 
-from memctl.facts import canonical
+from memctl.facts import Mode, canonical
 
 _ARTICLES_AND_COPULAS = {"a", "an", "the", "is", "are", "am", "be", "has", "have", "do", "does"}
 _OWNERS = {"my", "your", "his", "her", "its", "our", "their", "own"}
@@ -88,6 +88,12 @@ def _shipped() -> _Bank:
 def bank() -> dict[str, Relation]:
     """All relations by id, in the order of the file."""
     return {relation.id: relation for relation in _shipped().relations}
+
+
+def in_turn(wordings: Relation | Wordings, k: int) -> tuple[tuple[Mode, str], tuple[Mode, str]]:
+    """The k-th raw form and the k-th question; behind the last one comes the first again."""
+    raw, questions = wordings.raw, wordings.questions
+    return ("raw", raw[k % len(raw)]), ("chat", questions[k % len(questions)])
 
 
 def general(relation_text: str) -> Relation:

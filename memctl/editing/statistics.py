@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from memctl.backends.protocol import Backend, Float, Tokens
 from memctl.editing.reference import enough, reference
-from memctl.editing.relations import bank
+from memctl.editing.relations import bank, in_turn
 from memctl.editing.subjects import contexts, in_contexts, invented, look_alikes, seeded
 from memctl.facts import Mode
 from memctl.models.cache import cache_dir, replacing
@@ -81,11 +81,7 @@ def all_contexts() -> list[tuple[Mode, str]]:
 @cache
 def bank_wordings() -> list[tuple[Mode, str]]:
     """A raw form and a question of each of the bank's relations, out of those that it trains on."""
-    found: list[tuple[Mode, str]] = []
-    for k, relation in enumerate(bank().values()):
-        found.append(("raw", relation.raw[k % len(relation.raw)]))
-        found.append(("chat", relation.questions[k % len(relation.questions)]))
-    return found
+    return [wording for k, relation in enumerate(bank().values()) for wording in in_turn(relation, k)]
 
 
 @cache

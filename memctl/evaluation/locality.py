@@ -8,7 +8,7 @@ import msgspec
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition
 from memctl.editing.cues import probes, relation_of
-from memctl.editing.relations import Wordings
+from memctl.editing.relations import in_turn
 from memctl.evaluation.recall import completions, position
 from memctl.facts import Fact, Mode
 from memctl.progress import Progress
@@ -49,15 +49,12 @@ def locality(
 
 def stranger_prompts(facts: Sequence[Fact], strangers: Sequence[str]) -> list[tuple[Mode, str]]:
     """A raw prompt and a question about each stranger, over the facts' relations in turn."""
-    relations = [relation_of(facts[k % len(facts)]) for k in range(len(strangers))]
-    asked = zip(strangers, relations, strict=True)
-    return [prompt for k, (name, relation) in enumerate(asked) for prompt in asked_about(name, relation.held_out, k)]
+    return [prompt for k, name in enumerate(strangers) for prompt in asked_about(name, facts[k % len(facts)], k)]
 
 
-def asked_about(name: str, wordings: Wordings, k: int) -> tuple[tuple[Mode, str], tuple[Mode, str]]:
-    """A raw prompt and a question about somebody, the k-th of the wordings in turn: those that no unit was fitted with."""
-    raw, question = wordings.raw[k % len(wordings.raw)], wordings.questions[k % len(wordings.questions)]
-    return ("raw", raw.replace("{s}", name)), ("chat", question.replace("{s}", name))
+def asked_about(name: str, fact: Fact, k: int) -> list[tuple[Mode, str]]:
+    """A raw prompt and a question that put somebody in a fact's place, the k-th of the wordings that no unit was fitted with."""
+    return [(mode, wording.replace("{s}", name)) for mode, wording in in_turn(relation_of(fact).held_out, k)]
 
 
 def locality_of(facts: Sequence[Fact], before: Sequence[str], after: Sequence[str]) -> Locality:
