@@ -53,7 +53,7 @@ def stranger_prompts(facts: Sequence[Fact], strangers: Sequence[str]) -> list[tu
 
 
 def asked_about(name: str, fact: Fact, k: int) -> list[tuple[Mode, str]]:
-    """A raw prompt and a question that put somebody in a fact's place, the k-th of the wordings that no unit was fitted with."""
+    """A raw prompt and a question with somebody in a fact's place: the k-th of the wordings that no unit was fitted with."""
     return [(mode, wording.replace("{s}", name)) for mode, wording in in_turn(relation_of(fact).held_out, k)]
 
 
