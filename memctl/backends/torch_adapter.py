@@ -30,6 +30,7 @@ from memctl.backends.torch_layers import (
     inputs_of,
     key_values_of,
     stack_of,
+    with_cache,
 )
 from memctl.deltas import Composition
 from memctl.models.structure import MlpLayout
@@ -132,7 +133,7 @@ class TorchAdapterProblem:
         (states,) = inputs_of(
             (self.block,),
             lambda: self.model.base_model(
-                input_ids=ids.to(self.model.device), past_key_values=cache, use_cache=cache is not None
+                input_ids=ids.to(self.model.device), **with_cache(cache), use_cache=cache is not None
             ),
         )
         return states
@@ -212,7 +213,7 @@ class TorchAdapterProblem:
             states = self.model.base_model(
                 inputs_embeds=hidden,
                 position_ids=torch.arange(shared, shared + width, device=device)[None].expand(rows, -1),
-                past_key_values=cache,
+                **with_cache(cache),
                 use_cache=cache is not None,
             ).last_hidden_state
         scored = scored.to(device)
@@ -221,7 +222,7 @@ class TorchAdapterProblem:
     def _prefixed(self, family: _Family, rows: int) -> DynamicCache:
         """The cache of what all lessons share, seen by so many rows; layers below the adapted ones hold its length alone."""
         cache = DynamicCache()
-        self.model.base_model(inputs_embeds=family.prefix, past_key_values=cache, use_cache=True)
+        self.model.base_model(inputs_embeds=family.prefix, **with_cache(cache), use_cache=True)
         upper = key_values_of(cache)[self.layer :]
         nothing = torch.zeros_like(upper[0][0])
         return cache_of(expanded([(nothing, nothing)] * self.layer + upper, rows))

@@ -54,6 +54,7 @@ from memctl.backends.torch_layers import (
     key_values_of,
     output_of,
     stack_of,
+    with_cache,
 )
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
@@ -213,7 +214,7 @@ class TorchBackend:
 
     def _pass(self, ids: Tensor, cache: DynamicCache) -> Callable[[], None]:
         def run() -> None:
-            self.model.base_model(input_ids=ids.to(self.device), past_key_values=cache, use_cache=True)
+            self.model.base_model(input_ids=ids.to(self.device), **with_cache(cache), use_cache=True)
 
         return run
 
@@ -283,7 +284,7 @@ class TorchBackend:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
+                **with_cache(cache),
                 use_cache=True,
             ).last_hidden_state
             ids = choose(self._logits(states[:, -1]))[:, None]

@@ -8,11 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import transformers
+from packaging.version import Version
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 KeyValues = list[tuple[Tensor, Tensor]]
 """Attention keys and values, layer by layer, each (rows, heads, tokens, head width)."""
+
+_CACHE = "cache" if Version(transformers.__version__) >= Version("5.24") else "past_key_values"
+"""What a model's forward calls the cache."""
 
 
 class _HandOn(nn.Module):
@@ -113,6 +118,11 @@ def cache_of(key_values: KeyValues) -> DynamicCache:
     for index, (keys, values) in enumerate(key_values):
         cache.update(keys, values, index)
     return cache
+
+
+def with_cache(cache: DynamicCache | None) -> dict[str, Any]:
+    """The argument by which a model's forward reads and fills a cache."""
+    return {_CACHE: cache}
 
 
 def key_values_of(cache: Any) -> KeyValues:

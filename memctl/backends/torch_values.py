@@ -26,6 +26,7 @@ from memctl.backends.torch_layers import (
     inputs_of,
     key_values_of,
     stack_of,
+    with_cache,
 )
 from memctl.models.structure import MlpLayout
 
@@ -163,7 +164,7 @@ class TorchValueProblem:
             input_ids=ids.to(self.model.device),
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
+            **with_cache(cache),
             use_cache=True,
         )
         return key_values_of(cache)
@@ -177,7 +178,7 @@ class TorchValueProblem:
                 input_ids=ids,
                 attention_mask=mask,
                 position_ids=positions,
-                past_key_values=cache,
+                **with_cache(cache),
                 use_cache=True,
             ),
         )
@@ -213,7 +214,7 @@ class TorchValueProblem:
                     inputs_embeds=torch.cat([part.hidden for part in parts])[None],
                     attention_mask=mask,
                     position_ids=torch.cat(positions)[None],
-                    past_key_values=cache,
+                    **with_cache(cache),
                     use_cache=True,
                 ).last_hidden_state[0]
         finally:
