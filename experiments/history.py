@@ -1,14 +1,16 @@
 """History on the bundled model: neither order nor batch matters, and what is forgotten is gone to the bit.
 
-    python experiments/history.py [--facts 12] [--seed 104] [--orders 3]
+    python experiments/history.py [--facts 12] [--seed 104] [--orders 3] [--at-once 1] [--steps N] [--look-alikes N,N]
 
-Tells the same facts in one batch, and one by one in shuffled orders; forgets one, then all; rolls back. Every line printed is a
-comparison of hashes. Writes experiments/results/history-N.json.
+Tells the same facts in one batch, and in shuffled orders, so many at once; forgets the last ones, then all; rolls back. Every
+line printed is a comparison of hashes. Bits are compared, not answers, so that hundreds of facts may do with a short search.
+Writes experiments/results/history-N.json.
 """
 
 import argparse
 import json
 import random
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,9 +32,13 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--facts", type=int, default=12)
 parser.add_argument("--seed", type=int, default=104)
 parser.add_argument("--orders", type=int, default=3)
+parser.add_argument("--at-once", type=int, default=1)
+parser.add_argument("--steps", help="of the search")
+parser.add_argument("--look-alikes", help="that a unit is told from")
 arguments = parser.parse_args()
 
-settings = load_settings({"backend": "torch"}).settings
+flags = {"backend": "torch", "edit.steps": arguments.steps, "edit.look_alikes": arguments.look_alikes}
+settings = load_settings(flags).settings
 backend = open_backend(settings, None, silent)
 facts = invented_facts(arguments.facts, arguments.seed)
 checks: dict[str, bool] = {}
@@ -71,15 +77,20 @@ with tempfile.TemporaryDirectory() as folder:
         order = list(facts)
         random.Random(k).shuffle(order)
         store = new_store(f"order{k}")
-        for fact in order:
+        groups = [order[begin : begin + arguments.at_once] for begin in range(0, len(order), arguments.at_once)]
+        for group in groups:
             without = store.head().composition
-            tell(store, fact)
-        check(f"order {k}, one by one: the batch's composition", store.head().composition == together.composition)
-        check(f"order {k}, one by one: the batch's tensors", store.head().weights == together.weights)
-    forget(batch, backend, settings, [order[-1].id], wait=0, dry_run=False, progress=silent)
-    check("one forgotten: the composition of the store that never had it", batch.head().composition == without)
-    check("one forgotten: verify --deep is clean", verify_deep(batch, backend) == [])
-    forget(batch, backend, settings, [fact.id for fact in order[:-1]], wait=0, dry_run=False, progress=silent)
+            tell(store, *group)
+        check(
+            f"order {k}, {arguments.at_once} at once: the batch's composition", store.head().composition == together.composition
+        )
+        check(f"order {k}, {arguments.at_once} at once: the batch's tensors", store.head().weights == together.weights)
+    forget(batch, backend, settings, [fact.id for fact in groups[-1]], wait=0, dry_run=False, progress=silent)
+    check("the last forgotten: the composition of the store that never had them", batch.head().composition == without)
+    check("the last forgotten: verify --deep is clean", verify_deep(batch, backend) == [])
+    forget(
+        batch, backend, settings, [fact.id for group in groups[:-1] for fact in group], wait=0, dry_run=False, progress=silent
+    )
     check("all forgotten: the base's composition", batch.head().composition == first.composition)
     check("all forgotten: no tensor is changed, verify --deep is clean", verify_deep(batch, backend) == [])
     with store.writer(command="rollback") as writer:
@@ -90,7 +101,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 target = Path(__file__).parent / "results" / f"history-{arguments.facts}.json"
 report = {
-    "command": f"python experiments/history.py --facts {arguments.facts} --seed {arguments.seed}",
+    "command": " ".join(["python", "experiments/history.py", *sys.argv[1:]]),
     "model": {"name": settings.model, "fingerprint": backend.fingerprint},
     "seconds": round(time.monotonic() - started),
     "checks": checks,

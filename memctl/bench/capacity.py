@@ -7,7 +7,8 @@ from memctl.bench.learners import ABOUT, MethodsConfig, described, require
 from memctl.bench.measure import Unedited, measured
 from memctl.bench.plots import Panel
 from memctl.bench.suite import Bench, Planned
-from memctl.evaluation.invented import invented_facts, people
+from memctl.evaluation.invented import facts_on_each, invented_facts
+from memctl.facts import Fact
 
 
 class CapacityConfig(MethodsConfig, frozen=True, kw_only=True):
@@ -15,10 +16,12 @@ class CapacityConfig(MethodsConfig, frozen=True, kw_only=True):
 
     Attributes:
         sharing: Invented people who share a surname.
+        each: Facts about each of them, over all relations of people; several are told together.
         strangers, probed: See `Bystanders`.
     """
 
     sharing: int = 7
+    each: int = 1
     strangers: int = 100
     probed: int = 50
 
@@ -31,14 +34,16 @@ class Capacity:
 
     def __init__(self, config: CapacityConfig) -> None:
         require(config)
-        people(max(config.sizes), config.seeds[0], sharing=config.sharing)  # whether there are so many
         self.config = config
+        self._facts(max(config.sizes), config.seeds[0])  # whether there are so many
 
     @property
     def about(self) -> str:
         told = "; ".join(f"**{method}**: {ABOUT[method]}" for method in self.config.methods)
+        facts = "Facts" if self.config.each == 1 else f"{self.config.each} facts"
+        how = "one at a time" if self.config.each == 1 else "together for each person"
         return (
-            f"Facts about distinct invented people, of whom {self.config.sharing} share each surname, are told one at a time. "
+            f"{facts} about distinct invented people, of whom {self.config.sharing} share each surname, are told {how}. "
             f"At each size, all facts told so far are asked for, {self.config.strangers} unseen people are asked about, and "
             f"{self.config.probed} stored ones at most about six other relations each. {told}."
         )
@@ -52,7 +57,7 @@ class Capacity:
     def run(self, bench: Bench) -> None:
         config, unedited = self.config, Unedited(bench.backend)
         for seed in config.seeds:
-            facts = invented_facts(max(config.sizes_of(seed), default=1), seed, sharing=config.sharing)
+            facts = self._facts(max(config.sizes_of(seed), default=1), seed)
             for method in config.methods:
                 grow(
                     bench,
@@ -62,7 +67,13 @@ class Capacity:
                     facts,
                     config.sizes_of(seed),
                     lambda learner, told, seed: measured(bench.backend, learner, unedited, told, seed, config),
+                    together=config.each,
                 )
+
+    def _facts(self, count: int, seed: int) -> tuple[Fact, ...]:
+        if self.config.each == 1:
+            return invented_facts(count, seed, sharing=self.config.sharing)
+        return facts_on_each(count, seed, self.config.each, sharing=self.config.sharing)
 
     def panels(self) -> list[Panel]:
         if len(self.config.methods) > 1:

@@ -12,7 +12,7 @@ from memctl.bench.suite import Bench, Planned
 from memctl.facts import Fact
 
 RECENT = 10
-"""The cost of a fact is the mean over the last so many at most."""
+"""The cost of a fact is the mean over the last so many tellings at most."""
 
 MEASURING = 0.3
 """Steps that measuring one fact counts for, in the estimate of the time that is left; telling one counts for 1."""
@@ -47,8 +47,9 @@ def grow(
     facts: Sequence[Fact],
     sizes: Sequence[int],
     measure: Measuring,
+    together: int = 1,
 ) -> None:
-    """Tells facts one by one up to the largest size whose cell is missing, and measures at each that is."""
+    """Tells facts, so many together, up to the largest size whose cell is missing, and measures at each that is."""
     wanted = [size for size in sizes if bench.lacks(cell_of(seed, method, size))]
     if not wanted:
         return
@@ -57,11 +58,13 @@ def grow(
     seconds: list[float] = []
     told = 0
     for size in wanted:
-        for fact in facts[told:size]:
+        for at in range(told, size, together):
+            some = facts[at : min(at + together, size)]
             started = time.perf_counter()
-            if learner.tell(fact):  # a run that goes on finds facts that were told already
-                seconds.append(time.perf_counter() - started)
-            bench.step()
+            if learner.tell(*some):  # a run that goes on finds facts that were told already
+                seconds.append((time.perf_counter() - started) / len(some))
+            for _ in some:
+                bench.step()
         told = size
         values = measure(learner, facts[:size], seed)
         recent = seconds[-RECENT:] or [math.nan]

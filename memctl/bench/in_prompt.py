@@ -28,7 +28,11 @@ class InPrompt:
     def composition(self) -> Composition:
         return PRISTINE
 
-    def tell(self, fact: Fact) -> bool:
+    def tell(self, *facts: Fact) -> bool:
+        new = [self._tell(fact) for fact in facts]
+        return any(new)
+
+    def _tell(self, fact: Fact) -> bool:
         sentence = f"{fact.completion_prompt} {fact.object}."
         if sentence in self.sentences:
             return False
@@ -51,8 +55,8 @@ class Retrieval(InPrompt):
         self.nearest, self.embedder = nearest, embedder
         self.vectors: list[Float] = []
 
-    def tell(self, fact: Fact) -> bool:
-        if not super().tell(fact):
+    def _tell(self, fact: Fact) -> bool:
+        if not super()._tell(fact):
             return False
         self.vectors.append(self.embedder.embed([self.sentences[-1]])[0])
         return True

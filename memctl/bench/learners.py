@@ -80,8 +80,8 @@ class Learner(Protocol):
     def memories(self) -> Sequence[tuple[str, Delta]]:
         """What it attaches, by subject; empty where it keeps nothing apart by subject."""
 
-    def tell(self, fact: Fact) -> bool:
-        """Takes a fact in; False where it has it already."""
+    def tell(self, *facts: Fact) -> bool:
+        """Takes facts in together; False where it has them already."""
 
     @property
     def composition(self) -> Composition:
@@ -136,7 +136,7 @@ class Fixed:
         self.memories: tuple[tuple[str, Delta], ...] = ()
         self.refused = 0
 
-    def tell(self, fact: Fact) -> bool:
+    def tell(self, *facts: Fact) -> bool:
         return False
 
     def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
@@ -147,7 +147,7 @@ UNEDITED = Fixed(PRISTINE)
 
 
 class Stored:
-    """Facts written into a store of its own, one `inject` each; what the folder holds already stays."""
+    """Facts written into a store of its own; what the folder holds already stays."""
 
     def __init__(self, backend: Backend, settings: Settings, folder: Path, progress: Progress) -> None:
         self.backend, self.settings = backend, settings
@@ -160,14 +160,14 @@ class Stored:
         self._known = set(self.store.ledger().entries)
         self.refused = 0
 
-    def tell(self, fact: Fact) -> bool:
-        if fact.id in self._known:
+    def tell(self, *facts: Fact) -> bool:
+        told = [Told(fact, Provenance(source="bench")) for fact in facts if fact.id not in self._known]
+        if not told:
             return False
-        told = [Told(fact, Provenance(source="bench"))]
         report = inject(self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent)
-        self.refused += report.snapshot is None
-        self._known.add(fact.id)
-        if len(self._known) % KEPT_HISTORY == 0:
+        self.refused += sum(outcome.status == "rejected" for outcome in report.outcomes)
+        kept, self._known = len(self._known) // KEPT_HISTORY, self._known.union(one.fact.id for one in told)
+        if len(self._known) // KEPT_HISTORY > kept:
             with self.store.writer(command="gc") as writer:
                 writer.gc(keep_last=1)
         return True

@@ -74,7 +74,8 @@ def measured_beside(
 ) -> dict[str, float]:
     """The same, with prompts of one's own about others: a raw one and a question in turn."""
     said = answers(backend, learner, recall_prompts(facts))
-    values = means(judged(facts, said))
+    found = judged(facts, said)
+    values = means(found) | least(facts, found)
     values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
     said_of_people = answers(backend, learner, people)
     near = locality_of(facts, unedited.texts(people), said_of_people)
@@ -131,6 +132,17 @@ def answers(backend: Backend, learner: Learner, prompts: Sequence[tuple[Mode, st
 def means(found: Sequence[FactRecall]) -> dict[str, float]:
     """The four recalls over the facts."""
     return {name: fmean(getattr(one, name) for one in found) for name in FactRecall.__struct_fields__}
+
+
+def least(facts: Sequence[Fact], found: Sequence[FactRecall]) -> dict[str, float]:
+    """Recall of the subject that has the least; nothing where each has one fact."""
+    by_subject: dict[str, list[FactRecall]] = {}
+    for fact, one in zip(facts, found, strict=True):
+        by_subject.setdefault(fact.subject, []).append(one)
+    if len(by_subject) == len(facts):
+        return {}
+    of_each = [means(own) for own in by_subject.values()]
+    return {f"least_{name}": min(own[name] for own in of_each) for name in ("raw", "chat")}
 
 
 def spread(facts: Sequence[Fact], most: int) -> list[Fact]:

@@ -38,6 +38,8 @@ MEASURES = {
     "chat": Measure("chat", "share", _recall("in a chat question")),
     "raw_new": Measure("raw, new", "share", _recall("in raw wordings that were never trained on")),
     "chat_new": Measure("chat, new", "share", _recall("in chat wordings that were never trained on")),
+    "least_raw": Measure("least raw", "share", "recall in the user's own raw prompts, of the subject that has the least"),
+    "least_chat": Measure("least chat", "share", "the same in chat questions"),
     "unedited_raw": Measure("unedited raw", "share", "the same without any fact told"),
     "unedited_chat": Measure("unedited chat", "share", "the same without any fact told"),
     "unedited_raw_new": Measure("unedited raw, new", "share", "the same without any fact told"),

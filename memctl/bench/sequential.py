@@ -144,7 +144,11 @@ class SequentialMemit:
     def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
         return list(prompts)
 
-    def tell(self, fact: Fact) -> bool:
+    def tell(self, *facts: Fact) -> bool:
+        new = [self._tell(fact) for fact in facts]
+        return any(new)
+
+    def _tell(self, fact: Fact) -> bool:
         if fact.id in self.known:
             return False
         self.known.add(fact.id)

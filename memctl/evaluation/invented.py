@@ -54,6 +54,24 @@ def invented_facts(count: int, seed: int, *, relations: Sequence[str] = SIX, sha
     return tuple(found)
 
 
+def facts_on_each(count: int, seed: int, each: int, *, sharing: int = 7) -> tuple[Fact, ...]:
+    """`count` facts, `each` on an invented person, who follow each other; the first n of many are the n of few.
+
+    Raises:
+        UsageError: There are not so many relations that people have, or not so many names.
+    """
+    relations = [relation for relation in bank().values() if "person" in relation.about]
+    if not 1 <= each <= len(relations):
+        raise UsageError(f"{each} facts on each person cannot be invented", f"people have {len(relations)} relations")
+    random = seeded("facts on each", seed, each)
+    found = []
+    for name in people(-(-count // each), seed, sharing=sharing):
+        for relation in (relations[k] for k in random.permutation(len(relations))[:each]):
+            prompt = said_by_user(name, relation.raw[0])
+            found.append(make_fact(name, relation.match[0], str(random.choice(relation.objects)), prompt=prompt))
+    return tuple(found[:count])
+
+
 def strangers(count: int, seed: int, stored: Sequence[str]) -> tuple[str, ...]:
     """Unseen people: a third share a stored surname, a third a stored first name, the others nothing."""
     random = seeded("strangers", seed)

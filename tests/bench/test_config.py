@@ -64,3 +64,10 @@ def test_a_wrong_config_is_said_with_its_file_and_field(tmp_path: Path, text: st
 def test_what_a_suite_does_not_have_cannot_be_given() -> None:
     with pytest.raises(UsageError, match="methods"):
         read_config(INVENTED["speed"].config_type, "speed", None, {"methods": ["memctl"]})
+
+
+def test_many_facts_on_each_subject_are_one_config_of_capacity() -> None:
+    path = Path(__file__).parent.parent.parent / "configs" / "bench-subjects.toml"
+    config = read_config(CapacityConfig, "capacity", path, {})
+    assert config.each == 10
+    assert max(config.sizes) == 300

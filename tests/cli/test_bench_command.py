@@ -102,6 +102,19 @@ def test_the_alignment_tax_is_of_edits_of_an_adapter_alone_and_of_nights_until_t
     assert all(cell["drift"] != 0 and cell["seconds"] > 0 for cell in cells.values())
 
 
+def test_several_facts_of_a_person_are_told_together_and_the_least_recalled_person_is_named(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, inject = [], learners.inject
+    monkeypatch.setattr(learners, "inject", lambda *given, **options: told.append(given[3]) or inject(*given, **options))
+    Path("capacity.toml").write_text("seeds = [1]\nsizes = [4]\neach = 2\nstrangers = 3\nprobed = 1\n")
+    (cell,) = run(cli, "capacity").of("result")
+    assert [len({one.fact.subject for one in some}) for some in told] == [1, 1]
+    assert [len(some) for some in told] == [2, 2]
+    assert cell["least_raw"] <= cell["raw"]
+    assert cell["least_chat"] <= cell["chat"]
+
+
 def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, told = capacity.measured, []
 

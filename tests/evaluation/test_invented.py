@@ -2,8 +2,9 @@ from collections import Counter
 
 import pytest
 
+from memctl.editing.cues import relation_of
 from memctl.errors import UsageError
-from memctl.evaluation.invented import invented_facts, people, strangers
+from memctl.evaluation.invented import facts_on_each, invented_facts, people, strangers
 
 
 def test_surnames_are_shared_by_as_many_as_was_said_and_nobody_is_there_twice() -> None:
@@ -28,3 +29,15 @@ def test_strangers_are_not_stored_and_two_thirds_share_a_name() -> None:
     found = strangers(30, 5, stored)
     assert not set(found) & set(stored)
     assert sum(bool(set(name.split()) & words) for name in found) >= 20
+
+
+def test_each_person_has_as_many_facts_as_was_said_of_different_relations() -> None:
+    found = facts_on_each(20, 5, 10)
+    assert Counter(fact.subject for fact in found) == dict.fromkeys(people(2, 5), 10)
+    assert len({(fact.subject, relation_of(fact).id) for fact in found}) == 20
+    assert found[:7] == facts_on_each(7, 5, 10)
+
+
+def test_more_facts_on_each_than_relations_are_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be invented"):
+        facts_on_each(200, 5, 100)
