@@ -22,8 +22,9 @@ from memctl.backends.protocol import Activations, Backend, Float, Tokens
 from memctl.deltas import Columns, Delta, Edit
 from memctl.editing.selectors import activation
 
-FIRES = 0.2
-"""Least strength that counts: the subject's own mentions lie above .5 in any wording, and a fifth of a value says nothing."""
+FIRES = 0.6
+"""Least strength that counts: of 223 recalled answers (50 facts, seed 312) the subject's own strongest mention lay above it in
+all, and of 281 that need no memory the strongest of any unit below it in all; at .2, 4 of these named one."""
 
 
 @dataclass(frozen=True)

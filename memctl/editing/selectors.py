@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 from threadpoolctl import threadpool_limits
 
 from memctl.backends.protocol import Backend, Float
-from memctl.editing.statistics import Statistics, all_contexts, bank_wordings, look_alike_inputs
+from memctl.editing.statistics import Statistics, all_contexts, bank_wordings, behind_text, look_alike_inputs
 from memctl.editing.subjects import in_contexts, seeded
 from memctl.facts import Cue, Mode
 from memctl.settings import EditSettings
@@ -82,7 +82,7 @@ def fit_selector(
 
 def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
     """Inputs in what may be written about it otherwise: at the subject's last token, and at its other tokens."""
-    contexts = [*all_contexts()[::2], *bank_wordings()[::3]]
+    contexts = [*all_contexts()[::2], *bank_wordings()[::3], *behind_text(backend)]
     sequences, places = zip(*in_contexts(backend, [subject], contexts), strict=True)
     seen = backend.activations(sequences, layer, [[k for mention in found for k in mention] for found in places]).inputs
     last = np.cumsum([len(mention) for found in places for mention in found]) - 1

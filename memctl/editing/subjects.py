@@ -18,6 +18,10 @@ THINGS += "house garden car bicycle boat laptop phone company project school tea
 """Whose a thing can be that is not the user's, and what else of the user's there can be."""
 
 
+PREFIXED = 10
+"""A subject of one word is told from so many times fewer names that end in it than one of several words."""
+
+
 class Names(msgspec.Struct, frozen=True):
     """Names to invent subjects from. Keys of `other`: places, products, projects, organisations."""
 
@@ -88,8 +92,9 @@ def in_contexts(
 def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...]:
     """Invented names that share the subject's last word, and its first.
 
-    A subject of one word gets others put before and behind it. Which names are drawn depends on the subject alone. What is
-    the user's is told from the same thing of others, and from other things of the user's.
+    Which names are drawn depends on the subject alone. A subject of one word is told from words that begin or end like it, and
+    from a few names that end in it: from many it could not be told without falling silent behind other words too. What is the
+    user's is told from the same thing of others, and from other things of the user's.
     """
     random = seeded("look-alikes", subject)
     if is_owned(subject):
@@ -101,6 +106,10 @@ def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...
     pool = names()
     first = [str(name) for name in random.permutation(pool.first)]
     last = [str(name) for name in random.permutation(pool.last)]
+    if len(words) == 1:
+        found = [f"{name} {subject}" for name in first[: -(-same_last // PREFIXED)]]
+        found += [_blended(subject, name, k % 2 == 0) for k, name in enumerate(last[:same_first])]
+        return tuple(name for name in dict.fromkeys(found) if name != subject)
     heads = [f"{name} {words[-1]}" for name in first if name != words[0]]
     tails = [f"{words[0]} {name}" for name in last if name != words[-1]]
     found = [*heads[:same_last], *tails[:same_first]]
@@ -110,6 +119,12 @@ def look_alikes(subject: str, same_last: int, same_first: int) -> tuple[str, ...
         found[: same_last // 2] = [" ".join([name, *words[1:]]) for name in first[: same_last // 2]]
         found[same_last : same_last + same_first // 2] = middle[: same_first // 2]
     return tuple(name for name in dict.fromkeys(found) if name != subject)
+
+
+def _blended(word: str, other: str, ends: bool) -> str:
+    """A word that begins, or ends, like the first of two, and otherwise like the second."""
+    half, half_other = (len(word) + 1) // 2, (len(other) + 1) // 2
+    return other[:half_other] + word[half:] if ends else word[:half] + other[half_other:]
 
 
 def invented(count: int, *seed: object) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def test_the_stronger_comes_first_and_what_is_weak_is_left_out(engine: NumpyBack
     tokens = engine.encode(prompt, "raw").tokens
     delta = memory_of(engine, prompt, 4)
     scaled = []
-    for name, factor in (("weak", 0.9 * FIRES), ("middle", 0.6), ("strong", 1.2)):
+    for name, factor in (("weak", 0.9 * FIRES), ("middle", 0.8), ("strong", 1.2)):
         edit = delta.edits[0]
         assert isinstance(edit.change, Columns)
         scaled.append((name, Delta((replace(edit, change=replace(edit.change, down=np.float32(factor) * edit.change.down)),))))

@@ -77,13 +77,26 @@ def test_probes_leave_out_what_is_known_of_the_subject() -> None:
     assert probes("Priya Okonkwo", FACTS[:2], 5) == probes("Priya Okonkwo", FACTS[:2], 5)
 
 
-@pytest.mark.parametrize("name", ["Priya Okonkwo", "Zed", "the old mill road", "東京タワー"])
+@pytest.mark.parametrize("name", ["Priya Okonkwo", "the old mill road"])
 def test_look_alikes_share_a_word_with_the_subject_and_are_not_it(name: str) -> None:
     found = look_alikes(name, 12, 8)
     assert len(found) >= 16
     assert name not in found
     words = set(name.split())
     assert all(words & set(other.split()) for other in found)
+
+
+@pytest.mark.parametrize("name", ["Zed", "Porto", "東京タワー"])
+def test_a_subject_of_one_word_is_told_from_words_that_begin_or_end_like_it_and_from_few_names(name: str) -> None:
+    found = look_alikes(name, 40, 8)
+    assert [other.split()[-1] == name for other in found[:4]] == [True] * 4
+    blended = found[4:]
+    assert len(blended) >= 7
+    assert name not in found
+    half = (len(name) + 1) // 2
+    assert all(other.startswith(name[:half]) or other.endswith(name[half:]) for other in blended)
+    # what follows cannot be seen at the word itself: such a name would be the subject
+    assert not any(other.startswith(f"{name} ") for other in found)
 
 
 def test_a_name_inside_another_word_is_no_mention() -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from memctl.backends.numpy_backend import NumpyBackend
 from memctl.backends.protocol import Activations, Encoding, Tokens
 from memctl.editing.relations import bank
-from memctl.editing.statistics import AROUND, look_alike_inputs
+from memctl.editing.selectors import _generic
+from memctl.editing.statistics import AROUND, behind_text, look_alike_inputs
 from memctl.editing.subjects import look_alikes, mentions
 from memctl.facts import Mode
 
@@ -55,3 +56,21 @@ def test_a_unit_is_told_to_be_silent_around_a_look_alike_and_where_it_ends() -> 
         mention = mentions(encoding, name)[0]
         around = range(max(1, mention[0] - AROUND), len(encoding.tokens))  # never a sequence's first token
         assert positions == list([mention[-1:], around][k % 2 == 0])
+
+
+def test_a_unit_knows_its_subject_behind_other_text() -> None:
+    engine = Watched()
+    _generic(engine, 1, SUBJECT)
+    behind = {text.replace("{s}", SUBJECT) for _, text in behind_text(engine)}
+    asked = [(prompt, encoding) for prompt, encoding in engine.asked if prompt in behind]
+    assert len(asked) == len(behind)
+
+
+def test_a_subject_is_met_behind_text_that_is_always_the_same() -> None:
+    found = behind_text(NumpyBackend())
+    assert found == behind_text(NumpyBackend())
+    assert len(found) > 1
+    for mode, text in found:
+        assert mode == "raw"
+        assert text.endswith("{s}")
+        assert text.count("{s}") == 1

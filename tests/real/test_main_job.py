@@ -9,6 +9,7 @@ from real_examples import TWELVE, told, write
 
 from memctl.backends.protocol import Backend
 from memctl.deltas import Composition
+from memctl.editing.attribution import attribute
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import strangers
 from memctl.evaluation.locality import locality
@@ -18,7 +19,7 @@ from memctl.progress import silent
 from memctl.settings import Settings
 from memctl.store.store import Store
 from memctl.wake.inject import inject
-from memctl.wake.live import composition
+from memctl.wake.live import composition, live
 
 
 def mean(found: list[FactRecall], measure: str) -> float:
@@ -53,6 +54,18 @@ def test_several_facts_of_one_subject_are_all_recalled(store: Store, backend: Ba
     after = write(store, backend, settings, *facts)
     assert mean(after, "raw") >= 0.9
     assert mean(after, "chat") >= 0.9
+
+
+def test_a_product_of_one_word_is_remembered_in_new_wordings_and_behind_other_text(
+    store: Store, backend: Backend, settings: Settings
+) -> None:
+    (after,) = write(store, backend, settings, make_fact("Quillon", "is made by", "Siemens"))
+    assert (after.raw, after.chat) == (1.0, 1.0)
+    assert after.chat_new >= 0.5
+    before = "The exhibition in the old town hall was opened on a rainy Tuesday by two students. Quillon"
+    tokens = backend.encode(before, "raw").tokens
+    (fired,) = attribute(backend, [(ref.subject, delta) for ref, delta in live(store)], [tokens])
+    assert [(one.subject, one.position) for one in fired] == [("Quillon", len(tokens) - 1)]
 
 
 def test_a_newer_object_takes_the_place_of_the_older_one(store: Store, backend: Backend, settings: Settings) -> None:
