@@ -62,10 +62,17 @@ def test_a_product_of_one_word_is_remembered_in_new_wordings_and_behind_other_te
     (after,) = write(store, backend, settings, make_fact("Quillon", "is made by", "Siemens"))
     assert (after.raw, after.chat) == (1.0, 1.0)
     assert after.chat_new >= 0.5
-    before = "The exhibition in the old town hall was opened on a rainy Tuesday by two students. Quillon"
-    tokens = backend.encode(before, "raw").tokens
-    (fired,) = attribute(backend, [(ref.subject, delta) for ref, delta in live(store)], [tokens])
-    assert [(one.subject, one.position) for one in fired] == [("Quillon", len(tokens) - 1)]
+    sentences = (
+        "The exhibition in the old town hall was opened on a rainy Tuesday by two students. Quillon",
+        "She looked up from her book and said that Quillon",
+        "Rain had been falling since noon, and Quillon",
+        "Nobody in the room had ever heard of Quillon",
+        "That costs less than one would think.\nQuillon",
+    )
+    texts = [backend.encode(sentence, "raw").tokens for sentence in sentences]
+    fired = attribute(backend, [(ref.subject, delta) for ref, delta in live(store)], texts)
+    named = [[(one.subject, one.position) for one in found] for found in fired]
+    assert named == [[("Quillon", len(tokens) - 1)] for tokens in texts]
 
 
 def test_a_newer_object_takes_the_place_of_the_older_one(store: Store, backend: Backend, settings: Settings) -> None:
