@@ -7,6 +7,7 @@ from memctl.bench.learners import ABOUT, MethodsConfig, described, require
 from memctl.bench.measure import Unedited, measured
 from memctl.bench.plots import Panel
 from memctl.bench.suite import Bench, Planned
+from memctl.errors import UsageError
 from memctl.evaluation.invented import facts_on_each, invented_facts
 from memctl.facts import Fact
 
@@ -36,14 +37,19 @@ class Capacity:
         require(config)
         self.config = config
         self._facts(max(config.sizes), config.seeds[0])  # whether there are so many
+        if any(size % config.each for size in config.sizes):
+            raise UsageError(
+                f"with {config.each} facts on each person, sizes must be multiples of {config.each}", f"--sizes {config.each}"
+            )
 
     @property
     def about(self) -> str:
         told = "; ".join(f"**{method}**: {ABOUT[method]}" for method in self.config.methods)
-        facts = "Facts" if self.config.each == 1 else f"{self.config.each} facts"
-        how = "one at a time" if self.config.each == 1 else "together for each person"
+        facts, how = "Facts about", "one at a time"
+        if self.config.each > 1:
+            facts, how = f"{self.config.each} facts about each of", "person by person"
         return (
-            f"{facts} about distinct invented people, of whom {self.config.sharing} share each surname, are told {how}. "
+            f"{facts} distinct invented people, of whom {self.config.sharing} share each surname, are told {how}. "
             f"At each size, all facts told so far are asked for, {self.config.strangers} unseen people are asked about, and "
             f"{self.config.probed} stored ones at most about six other relations each. {told}."
         )

@@ -79,7 +79,7 @@ def measured_beside(
     values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
     said_of_people = answers(backend, learner, people)
     near = locality_of(facts, unedited.texts(people), said_of_people)
-    asked = other_relations(spread(facts, probed))
+    asked = other_relations(of_some(facts, probed))
     others = [(one.mode, one.prompt) for one in asked]
     bled = bleed_of(asked, unedited.texts(others), answers(backend, learner, others))
     drift = measure_drift(backend, learner.composition, silent)
@@ -145,7 +145,9 @@ def least(facts: Sequence[Fact], found: Sequence[FactRecall]) -> dict[str, float
     return {f"least_{name}": min(own[name] for own in of_each) for name in ("raw", "chat")}
 
 
-def spread(facts: Sequence[Fact], most: int) -> list[Fact]:
-    """At most so many of the facts, evenly over the order in which they were told."""
-    count = min(most, len(facts))
-    return [facts[k * len(facts) // count] for k in range(count)]
+def of_some(facts: Sequence[Fact], most: int) -> list[Fact]:
+    """All facts of at most so many subjects, evenly over the order in which these were told of first."""
+    subjects = list(dict.fromkeys(fact.subject for fact in facts))
+    count = min(most, len(subjects))
+    chosen = {subjects[k * len(subjects) // count] for k in range(count)}
+    return [fact for fact in facts if fact.subject in chosen]

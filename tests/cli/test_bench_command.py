@@ -13,6 +13,7 @@ from tiny_suites import CONFIGS
 from memctl.bench import alignment_tax, capacity, learners, nights
 
 DATA = Path(__file__).parent.parent / "data"
+SUBJECTS = Path(__file__).parent.parent.parent / "configs" / "bench-subjects.toml"
 
 RECALL = {"raw", "chat", "raw_new", "chat_new", "unedited_raw", "same_chat", "bleed_raw", "relation_bleed_chat", "drift"}
 RECORDS = {"efficacy", "paraphrase_generated", "unedited_specificity", "drift"}
@@ -199,6 +200,7 @@ def test_without_matplotlib_the_report_is_there_all_the_same(cli: Cli, monkeypat
         (["capacity", "--sizes", "5000"], 2, "cannot be invented"),
         (["speed", "--methods", "memctl"], 2, "methods"),
         (["capacity", "--data", "x.json"], 2, "invents"),
+        (["capacity", "--config", str(SUBJECTS), "--sizes", "15"], 2, "multiples of 10"),
         (["zsre"], 2, "--data"),
         (["counterfact", "--data", "missing.json", "--methods", "memctl"], 2, "cannot be read"),
         (["baselines", "--methods", "memit"], 2, "layers"),
