@@ -134,12 +134,13 @@ class NumpyBackend:
             return int(np.argmax(log_p / temperature + draws[number].gumbel(size=log_p.size)))
 
         with self.attached(PRISTINE):
-            return self._continue(prompts, max_tokens, (), choose)
+            return self._continue(prompts, [max_tokens] * len(prompts), (), choose)
 
     # What is attached acts
 
-    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
-        return self._continue(prompts, max_tokens, stop, lambda _, log_p: int(np.argmax(log_p)))
+    def generate(self, prompts: Sequence[Tokens], max_tokens: int | Sequence[int], stop: Sequence[str] = ()) -> list[Tokens]:
+        limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
+        return self._continue(prompts, limits, stop, lambda _, log_p: int(np.argmax(log_p)))
 
     def score(self, sequences: Sequence[Tokens]) -> Scores:
         nll: list[Real] = [np.empty(0)] * len(sequences)
@@ -175,10 +176,10 @@ class NumpyBackend:
             stream = self._model.think(index, attended.stream, added).stream
         return self._model.log_probabilities(stream)
 
-    def _continue(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str], choose: Choose) -> list[Tokens]:
+    def _continue(self, prompts: Sequence[Tokens], limits: Sequence[int], stop: Sequence[str], choose: Choose) -> list[Tokens]:
         results: list[list[int]] = [[] for _ in prompts]
         for chosen in _batches(prompts):
-            self._continue_batch(prompts, chosen, results, max_tokens, stop, choose)
+            self._continue_batch(prompts, chosen, results, limits, stop, choose)
         return [tuple(tokens) for tokens in results]
 
     def _continue_batch(
@@ -186,16 +187,16 @@ class NumpyBackend:
         prompts: Sequence[Tokens],
         chosen: Sequence[int],
         results: list[list[int]],
-        max_tokens: int,
+        limits: Sequence[int],
         stop: Sequence[str],
         choose: Choose,
     ) -> None:
         tokens, positions = pad([prompts[row] for row in chosen])
         last = np.array([len(prompts[row]) - 1 for row in chosen])
-        ended = [False] * len(chosen)
+        ended = [not limits[row] for row in chosen]
         past: list[Past | None] = [None] * SHAPE.layers
         added = added_by(self._attached)
-        for _ in range(max_tokens):
+        while not all(ended):
             stream = self._model.embed(tokens)
             for index in range(SHAPE.layers):
                 attended = self._model.attend(index, stream, positions, past[index])
@@ -211,9 +212,8 @@ class NumpyBackend:
                 token = tokens[place, 0] = choose(row, log_p[place])
                 if token != END:
                     results[row].append(token)
-                ended[place] = token == END or _holds(self.decode(results[row]), stop)
-            if all(ended):
-                return
+                full = len(results[row]) == limits[row]
+                ended[place] = token == END or full or _holds(self.decode(results[row]), stop)
 
     # The model's parts
 

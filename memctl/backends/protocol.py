@@ -213,10 +213,13 @@ class Backend(Protocol):
         What is held to the base is held to the pristine one.
         """
 
-    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
+    def generate(self, prompts: Sequence[Tokens], max_tokens: int | Sequence[int], stop: Sequence[str] = ()) -> list[Tokens]:
         """Greedy continuations, without the prompt and without what ends a turn; batched.
 
         Generation of a prompt also ends once its text holds one of the stop strings.
+
+        Args:
+            max_tokens: For all prompts, or for each.
         """
 
     def score(self, sequences: Sequence[Tokens]) -> Scores:

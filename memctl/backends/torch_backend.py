@@ -233,8 +233,9 @@ class TorchBackend:
     # Answers and scores under what is attached
 
     @torch.inference_mode()
-    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
-        return self._continue(prompts, max_tokens, stop, lambda logits: logits.argmax(-1))
+    def generate(self, prompts: Sequence[Tokens], max_tokens: int | Sequence[int], stop: Sequence[str] = ()) -> list[Tokens]:
+        limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
+        return self._continue(prompts, limits, stop, lambda logits: logits.argmax(-1))
 
     @torch.inference_mode()
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
@@ -246,28 +247,27 @@ class TorchBackend:
             return tokens.gather(-1, torch.multinomial(chances, 1, generator=random))[:, 0]
 
         with self.attached(PRISTINE):
-            return self._continue(prompts, max_tokens, (), draw)
+            return self._continue(prompts, [max_tokens] * len(prompts), (), draw)
 
     def _continue(
         self,
         prompts: Sequence[Tokens],
-        max_tokens: int,
+        limits: Sequence[int],
         stop: Sequence[str],
         choose: Callable[[Tensor], Tensor],
     ) -> list[Tokens]:
         results: list[Tokens] = [()] * len(prompts)
-        lengths = [len(prompt) + max_tokens for prompt in prompts]
+        lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
         for batch in batches(lengths, CONTINUED_AT_ONCE):
-            for index, tokens in zip(
-                batch, self._continue_batch([prompts[i] for i in batch], max_tokens, stop, choose), strict=True
-            ):
+            said = self._continue_batch([prompts[k] for k in batch], [limits[k] for k in batch], stop, choose)
+            for index, tokens in zip(batch, said, strict=True):
                 results[index] = tokens
         return results
 
     def _continue_batch(
         self,
         prompts: Sequence[Tokens],
-        max_tokens: int,
+        limits: Sequence[int],
         stop: Sequence[str],
         choose: Callable[[Tensor], Tensor],
     ) -> list[Tokens]:
@@ -278,8 +278,17 @@ class TorchBackend:
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         cache = DynamicCache()
         results: list[list[int]] = [[] for _ in prompts]
-        open_rows = set(range(len(prompts)))
-        for _ in range(max_tokens):
+        rows = list(range(len(prompts)))
+        open_rows = set(rows)
+        for count in range(max(limits)):
+            kept = [place for place, row in enumerate(rows) if limits[row] > count]
+            if len(kept) < len(rows):  # not where a turn has ended: the batch's shape, and so rounding, is the prompts' alone
+                rows, at = [rows[place] for place in kept], torch.tensor(kept, device=self.device)
+                ids, mask, positions = ids[at], mask[at], positions[at]
+                cache.batch_select_indices(at)
+                open_rows.intersection_update(rows)
+            if not open_rows:
+                break
             states = self.model.base_model(
                 input_ids=ids,
                 attention_mask=mask,
@@ -288,16 +297,14 @@ class TorchBackend:
                 use_cache=True,
             ).last_hidden_state
             ids = choose(self._logits(states[:, -1]))[:, None]
-            for row, token in enumerate(ids[:, 0].tolist()):
+            for row, token in zip(rows, ids[:, 0].tolist(), strict=True):
                 if row not in open_rows:
                     continue
                 if token not in self._ends:
                     results[row].append(token)
                 if token in self._ends or (stop and holds(self.decode(results[row]), stop)):
                     open_rows.discard(row)
-            if not open_rows:
-                break
-            mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], -1)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
             positions = positions[:, -1:] + 1
         return [tuple(tokens) for tokens in results]
 

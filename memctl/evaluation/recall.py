@@ -67,16 +67,14 @@ def states(text: str, fact: Fact) -> bool:
 def completions(backend: Backend, prompts: Sequence[tuple[Mode, str]], progress: Progress, what: str) -> list[str]:
     """Greedy continuations of prompts, as text."""
     texts = [""] * len(prompts)
-    done = 0
-    for mode, limit in MAX_TOKENS.items():
-        mine = [k for k, (kind, _) in enumerate(prompts) if kind == mode]
-        for begin in range(0, len(mine), PROMPTS_AT_ONCE):
-            part = mine[begin : begin + PROMPTS_AT_ONCE]
-            tokens = [backend.encode(prompts[k][1], mode).tokens for k in part]
-            for k, reply in zip(part, backend.generate(tokens, limit), strict=True):
-                texts[k] = backend.decode(reply)
-            done += len(part)
-            progress(what, done, len(prompts))
+    ordered = sorted(range(len(prompts)), key=lambda k: MAX_TOKENS[prompts[k][0]])
+    for begin in range(0, len(ordered), PROMPTS_AT_ONCE):
+        part = ordered[begin : begin + PROMPTS_AT_ONCE]
+        tokens = [backend.encode(prompt, mode).tokens for mode, prompt in (prompts[k] for k in part)]
+        replies = backend.generate(tokens, [MAX_TOKENS[prompts[k][0]] for k in part])
+        for k, reply in zip(part, replies, strict=True):
+            texts[k] = backend.decode(reply)
+        progress(what, begin + len(part), len(prompts))
     return texts
 
 

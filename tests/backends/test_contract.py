@@ -357,6 +357,13 @@ class TestGeneration:
         assert stop not in backend.decode(stopped[:-1])
         assert len(other) <= 12
 
+    @EVERY
+    def test_each_prompt_has_a_limit_of_its_own(self, backend):
+        prompts = [tokens(backend, prompt) for prompt in PROMPTS]
+        limits = [k % 3 * 4 for k in range(len(prompts))]
+        whole = backend.generate(prompts, 12)
+        assert backend.generate(prompts, limits) == [said[:limit] for said, limit in zip(whole, limits, strict=True)]
+
     @MAIN
     def test_no_tokens_were_asked_for(self, backend):
         assert backend.generate([tokens(backend, "Hi")], 0) == [()]

@@ -83,7 +83,7 @@ class ScriptedEngine(NumpyBackend):
         self.facts = {fact.id: fact for fact in facts}
         self.script = Script()
 
-    def generate(self, prompts: Sequence[Tokens], max_tokens: int, stop: Sequence[str] = ()) -> list[Tokens]:
+    def generate(self, prompts: Sequence[Tokens], max_tokens: object, stop: Sequence[str] = ()) -> list[Tokens]:
         return [self.encode(self._said(self.decode(prompt), USER in prompt), "raw").tokens[1:] for prompt in prompts]
 
     def _said(self, prompt: str, chat: bool) -> str:
