@@ -32,12 +32,12 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         layer: The decoder layer that is edited, from 0; −1 is a little under half of the depth.
         units: Added MLP units per subject; 0 is plain MEMIT.
         damping: λ of the solve, relative to the mean of diag(KᵀC⁻¹K).
-        steps: Most optimisation steps of the value of one fact; of a subject with n facts n times as many.
+        steps: Most optimisation steps of the value of one fact; of a subject with n facts √n times as many.
         wordings: Training cues of a fact that are sampled in each step.
         probes: Cues about other relations of the subject that are sampled in each step.
-        probe_weight: Factor of their KL divergence to the base.
-        learning_rate: Adam's, relative to the norm of the edited layer's typical output.
-        norm_bound: Longest value, in the same unit.
+        probe_weight: Factor of their KL divergence to the base; with n facts divided by √n.
+        learning_rate: Adam's, relative to the norm of the edited layer's typical output; with n facts times √n.
+        norm_bound: Longest value, in the same unit; with n facts times √n.
         threshold: θ, the score under which a unit is silent.
         sharpness: β of a unit's gate.
         look_alikes: Names with the subject's last word, and with its first, that a unit must not answer to.

@@ -16,7 +16,7 @@ from memctl.editing.selectors import TOUCHED, activation, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
-from memctl.editing.values import NOT_IN_TOKENS, Subject, Value, find_values
+from memctl.editing.values import NOT_IN_TOKENS, Subject, Value, find_values, of_facts
 from memctl.errors import EditFailed, NonFinite, UsageError
 from memctl.facts import Cue, Mode
 from memctl.progress import Progress
@@ -105,7 +105,8 @@ def _found(backend: Backend, layer: int, subject: Subject, value: Value, stats: 
         touched = float((acting >= TOUCHED).any(axis=1).mean())
     if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
         raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
-    norm = float(np.linalg.norm(value.residual)) / (settings.norm_bound * float(stats.output_norm[0]))
+    bound = of_facts(settings, len(subject.facts)).norm_bound * float(stats.output_norm[0])
+    norm = float(np.linalg.norm(value.residual)) / bound
     return Found(Trace(subject.name, layer, key, value.residual[:, None], gate, up), value.loss, norm, touched)
 
 

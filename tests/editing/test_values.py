@@ -47,6 +47,20 @@ def test_no_value_is_longer_than_its_bound(guess: np.ndarray) -> None:
     assert np.linalg.norm(value.residual) == pytest.approx(0.5, rel=1e-5)
 
 
+def test_the_value_of_four_facts_may_be_twice_as_long(guess: np.ndarray) -> None:
+    four = tuple(make_fact(FACT.subject, relation, "Montevideo") for relation in ("lives in", "was born in", "loves", "left"))
+    value = find_value(guess, EditSettings(learning_rate=20, norm_bound=0.5), Subject(FACT.subject, four))
+    assert np.linalg.norm(value.residual) == pytest.approx(1.0, rel=1e-5)
+
+
+def test_the_search_for_four_facts_says_how_far_it_is_of_twice_as_many_steps(guess: np.ndarray) -> None:
+    said: list[tuple[str, int, int]] = []
+    four = tuple(make_fact(FACT.subject, relation, "Montevideo") for relation in ("lives in", "was born in", "loves", "left"))
+    subjects = [SUBJECT, Subject(FACT.subject, four)]
+    find_values(NumpyBackend(), LAYER, subjects, guess, NORM, EditSettings(steps=4), lambda *now: said.append(now))
+    assert [(done, total) for _, done, total in said] == [(k, 12) for k in range(12)]
+
+
 def test_the_first_guess_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = first_guess.first_guess(NumpyBackend(), LAYER, NORM, silent)
     assert np.linalg.norm(found) > 0
