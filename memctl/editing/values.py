@@ -113,7 +113,7 @@ def find_values(
 def of_facts(settings: EditSettings, count: int) -> EditSettings:
     """The settings of the search for a vector that has to hold so many facts of a subject.
 
-    What each adds lies across what the others add, so that their sum is √n times as long: that is how the bound, the rate and
+    Where each adds something at right angles to the others, their sum is √n times as long: that is how the bound, the rate and
     the steps grow. The probes weigh as much less, for the facts themselves tell the relations apart; with their full
     weight ten facts were recalled at .40 / .25, with this at .65 / .35 (raw / chat, tuning subjects).
     """
