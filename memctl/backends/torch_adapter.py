@@ -29,6 +29,7 @@ from memctl.backends.torch_layers import (
     from_layer,
     inputs_of,
     key_values_of,
+    logits_of,
     stack_of,
     with_cache,
 )
@@ -148,7 +149,7 @@ class TorchAdapterProblem:
                 numbers = [own[k] for k in batch]
                 states, at = self._states(family, numbers)
                 for k, number in enumerate(numbers):
-                    log_q = torch.log_softmax(self._logits(states[at == k]).float(), -1)
+                    log_q = torch.log_softmax(logits_of(self.model, states[at == k]).float(), -1)
                     log_q, tokens = log_q.topk(min(KEPT, log_q.shape[-1]), -1)
                     found[number] = tokens, log_q
         return found
@@ -242,7 +243,7 @@ class TorchAdapterProblem:
         `L = Σ_K q log(q/p) + r log(r/p_r)`, the divergence of the two with all others taken for one.
         """
         head = self.model.get_output_embeddings()
-        logits = self._logits(states).float()
+        logits = logits_of(self.model, states).float()
         cap = getattr(self.model.config, "final_logit_softcapping", None)
         slope = None if cap is None else 1 - (logits / cap) ** 2
         log_p = torch.log_softmax(logits, -1)
@@ -269,11 +270,6 @@ class TorchAdapterProblem:
         if slope is not None:
             grad *= slope
         return loss, right.to(loss.device), (grad.to(head.weight.dtype) @ head.weight).float()
-
-    def _logits(self, states: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(states)
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def _families(lessons: Sequence[Lesson]) -> list[tuple[int, list[int]]]:

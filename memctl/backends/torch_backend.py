@@ -35,7 +35,6 @@ from memctl.backends.protocol import (
 )
 from memctl.backends.torch_adapter import TorchAdapterProblem
 from memctl.backends.torch_batches import (
-    CONTINUED_AT_ONCE,
     TOKENS_AT_ONCE,
     batches,
     common_prefix,
@@ -44,6 +43,7 @@ from memctl.backends.torch_batches import (
     padded,
 )
 from memctl.backends.torch_composition import attach
+from memctl.backends.torch_generation import continued
 from memctl.backends.torch_layers import (
     KeyValues,
     cache_of,
@@ -52,6 +52,7 @@ from memctl.backends.torch_layers import (
     inputs_of,
     kept_inputs,
     key_values_of,
+    logits_of,
     output_of,
     stack_of,
     with_cache,
@@ -234,8 +235,10 @@ class TorchBackend:
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Tokens], max_tokens: int | Sequence[int], stop: Sequence[str] = ()) -> list[Tokens]:
-        limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else max_tokens
-        return self._continue(prompts, limits, stop, lambda logits: logits.argmax(-1))
+        def ended(said: list[int]) -> bool:
+            return bool(stop) and holds(self.decode(said), stop)
+
+        return continued(self.model, prompts, max_tokens, self._ends, ended, lambda logits: logits.argmax(-1))
 
     @torch.inference_mode()
     def sample(self, prompts: Sequence[Tokens], max_tokens: int, seed: int, temperature: float) -> list[Tokens]:
@@ -247,71 +250,7 @@ class TorchBackend:
             return tokens.gather(-1, torch.multinomial(chances, 1, generator=random))[:, 0]
 
         with self.attached(PRISTINE):
-            return self._continue(prompts, [max_tokens] * len(prompts), (), draw)
-
-    def _continue(
-        self,
-        prompts: Sequence[Tokens],
-        limits: Sequence[int],
-        stop: Sequence[str],
-        choose: Callable[[Tensor], Tensor],
-    ) -> list[Tokens]:
-        results: list[Tokens] = [()] * len(prompts)
-        lengths = [len(prompt) + limit for prompt, limit in zip(prompts, limits, strict=True)]
-        for batch in batches(lengths, CONTINUED_AT_ONCE):
-            said = self._continue_batch([prompts[k] for k in batch], [limits[k] for k in batch], stop, choose)
-            for index, tokens in zip(batch, said, strict=True):
-                results[index] = tokens
-        return results
-
-    def _continue_batch(
-        self,
-        prompts: Sequence[Tokens],
-        limits: Sequence[int],
-        stop: Sequence[str],
-        choose: Callable[[Tensor], Tensor],
-    ) -> list[Tokens]:
-        ids = padded(prompts, left=True).to(self.device)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        width = ids.shape[1]
-        mask = (torch.arange(width, device=self.device) >= width - lengths[:, None]).long()
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        cache = DynamicCache()
-        results: list[list[int]] = [[] for _ in prompts]
-        rows = list(range(len(prompts)))
-        open_rows = set(rows)
-        for count in range(max(limits)):
-            kept = [place for place, row in enumerate(rows) if limits[row] > count]
-            if len(kept) < len(rows):  # not where a turn has ended: the batch's shape, and so rounding, is the prompts' alone
-                rows, at = [rows[place] for place in kept], torch.tensor(kept, device=self.device)
-                ids, mask, positions = ids[at], mask[at], positions[at]
-                cache.batch_select_indices(at)
-                open_rows.intersection_update(rows)
-            if not open_rows:
-                break
-            states = self.model.base_model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                **with_cache(cache),
-                use_cache=True,
-            ).last_hidden_state
-            ids = choose(self._logits(states[:, -1]))[:, None]
-            for row, token in zip(rows, ids[:, 0].tolist(), strict=True):
-                if row not in open_rows:
-                    continue
-                if token not in self._ends:
-                    results[row].append(token)
-                if token in self._ends or (stop and holds(self.decode(results[row]), stop)):
-                    open_rows.discard(row)
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
-            positions = positions[:, -1:] + 1
-        return [tuple(tokens) for tokens in results]
-
-    def _logits(self, states: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(states)
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+            return continued(self.model, prompts, max_tokens, self._ends, lambda _: False, draw)
 
     @torch.inference_mode()
     def score(self, sequences: Sequence[Tokens]) -> Scores:
@@ -332,11 +271,11 @@ class TorchBackend:
 
     def _against(self, states: Tensor, base: Tensor | None, said: Tensor) -> tuple[Float, Float, Float]:
         """(T,) negative log likelihood of what is said after each of (T, d) states, the base's, and KL(base ‖ now)."""
-        log_p = torch.log_softmax(self._logits(states).float(), -1)
+        log_p = torch.log_softmax(logits_of(self.model, states).float(), -1)
         nll = _numpy(-log_p.gather(-1, said[:, None])[:, 0])
         if base is None:
             return nll, nll, np.zeros_like(nll)
-        log_q = torch.log_softmax(self._logits(base).float(), -1)
+        log_q = torch.log_softmax(logits_of(self.model, base).float(), -1)
         pristine = _numpy(-log_q.gather(-1, said[:, None])[:, 0])
         return nll, pristine, _numpy((log_q.exp() * (log_q - log_p)).sum(-1))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import transformers
 from packaging.version import Version
 from torch import Tensor, nn
@@ -58,6 +59,13 @@ def eager_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def logits_of(model: Any, states: Tensor) -> Tensor:
+    """(…, vocabulary) logits of (…, d) last hidden states, capped where the model caps them."""
+    logits: Tensor = model.get_output_embeddings()(states)
+    cap = getattr(model.config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def stack_of(model: nn.Module, block: nn.Module) -> nn.ModuleList:

@@ -25,6 +25,7 @@ from memctl.backends.torch_layers import (
     from_layer,
     inputs_of,
     key_values_of,
+    logits_of,
     stack_of,
     with_cache,
 )
@@ -221,9 +222,7 @@ class TorchValueProblem:
             hook.remove()
         begins = np.cumsum([0, *(len(at) for at in positions[:-1])])
         predict = torch.cat([int(begin) + part.predict for begin, part in zip(begins, parts, strict=True)])
-        logits = self.model.get_output_embeddings()(states[predict])
-        cap = getattr(self.model.config, "final_logit_softcapping", None)
-        return (logits if cap is None else torch.tanh(logits / cap) * cap), row_of[predict]
+        return logits_of(self.model, states[predict]), row_of[predict]
 
     def _before(self, parts: list[_Part], positions: list[Tensor]) -> tuple[DynamicCache, Tensor | dict[str, Tensor]]:
         """What stands before the rows of one sequence, one after the other, and the mask that keeps them apart.
