@@ -35,8 +35,8 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         steps: Most optimisation steps of the value of one fact; of a subject with n facts √n times as many.
         wordings: Training cues of a fact that are sampled in each step.
         probes: Cues about other relations of the subject that are sampled in each step.
-        probe_weight: Factor of their KL divergence to the base; with n facts divided by √n.
-        learning_rate: Adam's, relative to the norm of the edited layer's typical output; with n facts times √n.
+        probe_weight: Factor of their KL divergence to the base; with n facts divided by n.
+        learning_rate: Length of the first step, relative to the norm of the layer's typical output; with n facts times √n.
         norm_bound: Longest value, in the same unit; with n facts times √n.
         threshold: θ, the score under which a unit is silent.
         sharpness: β of a unit's gate.
@@ -46,10 +46,10 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     layer: Annotated[int, Meta(ge=-1)] = -1
     units: Annotated[int, Meta(ge=0, le=1)] = 1
     damping: Annotated[float, Meta(gt=0)] = 0.1
-    steps: Annotated[int, Meta(ge=1)] = 40
+    steps: Annotated[int, Meta(ge=1)] = 28
     wordings: Annotated[int, Meta(ge=1)] = 3
     probes: Annotated[int, Meta(ge=0)] = 1
-    probe_weight: Annotated[float, Meta(ge=0)] = 0.2
+    probe_weight: Annotated[float, Meta(ge=0)] = 0.4
     learning_rate: Annotated[float, Meta(gt=0)] = 0.8
     norm_bound: Annotated[float, Meta(gt=0)] = 10.0
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.58

@@ -73,8 +73,8 @@ def find_traces(
         layer = edited_layer(backend, settings)
         stats = statistics(backend, layer, progress)
         norm = float(stats.output_norm[0])
-        guess = first_guess(backend, layer, norm, progress)
-        values = find_values(backend, layer, fresh, guess, norm, settings, progress)
+        start = first_guess(backend, layer, norm, progress)
+        values = find_values(backend, layer, fresh, start, norm, settings, progress)
         for done, (subject, value) in enumerate(zip(fresh, values, strict=True)):
             progress("fitting units", done, len(fresh))
             try:

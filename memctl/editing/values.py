@@ -11,6 +11,7 @@ asked, and with the place of the object alone it says "lives in" there. The scal
 value holds where a unit fires a little weaker.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from memctl.backends.protocol import Backend, Float, Gradient, Row
 from memctl.deltas import Composition
 from memctl.editing.cues import Probe, answers, probes, training_cues
+from memctl.editing.descent import FullMatrix, Start
 from memctl.editing.subjects import last_tokens, seeded
 from memctl.facts import Cue, Fact
 from memctl.progress import Progress
@@ -41,8 +43,7 @@ NOT_IN_TOKENS = (StopIteration, LookupError, ValueError)
 template may rewrite what it is given, and a tokenizer drop it."""
 
 FINAL_RATE = 0.1
-BETA1, BETA2, EPSILON = 0.8, 0.9, 1e-8
-"""Little momentum: in so few steps a stale gradient costs more than a noisy one."""
+"""Length of the last step, as a share of the first's."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ def find_values(
     backend: Backend,
     layer: int,
     subjects: Sequence[Subject],
-    guess: Float,
+    start: Start,
     output_norm: float,
     settings: EditSettings,
     progress: Progress,
+    watch: Callable[[Float], None] = lambda gradient: None,
 ) -> list[Value | Exception]:
     """Optimises the values of subjects, each by itself, with rows drawn by its name.
 
@@ -87,8 +89,9 @@ def find_values(
     three values differed in its last bits, and a value has to be a function of its subject's facts.
 
     Args:
-        guess: (d,) where the search begins; see `first_guess`.
+        start: What is known before; see `first_guess`.
         output_norm: Norm of the layer's MLP output on ordinary text: the unit of the learning rate and the bound.
+        watch: Is told of every gradient (d,).
 
     Returns:
         For each subject its value, or one of `NOT_IN_TOKENS` where there are no rows for it.
@@ -103,7 +106,7 @@ def find_values(
             progress("finding values", before + steps, total)
 
         try:
-            found.append(_found(backend, layer, subject, guess, output_norm, search, report))
+            found.append(_found(backend, layer, subject, start, output_norm, search, report, watch))
         except NOT_IN_TOKENS as error:
             found.append(error)
         before += search.steps
@@ -114,8 +117,8 @@ def of_facts(settings: EditSettings, count: int) -> EditSettings:
     """The settings of the search for a vector that has to hold so many facts of a subject.
 
     Where each adds something at right angles to the others, their sum is √n times as long: that is how the bound, the rate and
-    the steps grow. The probes weigh as much less, for the facts themselves tell the relations apart; with their full
-    weight ten facts were recalled at .40 / .25, with this at .65 / .35 (raw / chat, tuning subjects).
+    the steps grow. The probes weigh 1/n of what they do, for the facts themselves tell the relations apart; with their full
+    weight ten facts were not learned.
     """
     root = count**0.5
     return msgspec.structs.replace(
@@ -123,7 +126,7 @@ def of_facts(settings: EditSettings, count: int) -> EditSettings:
         steps=round(settings.steps * root),
         learning_rate=settings.learning_rate * root,
         norm_bound=settings.norm_bound * root,
-        probe_weight=settings.probe_weight / root,
+        probe_weight=settings.probe_weight / count,
     )
 
 
@@ -131,18 +134,21 @@ def _found(
     backend: Backend,
     layer: int,
     subject: Subject,
-    guess: Float,
+    start: Start,
     output_norm: float,
     settings: EditSettings,
     report: Callable[[int], None],
+    watch: Callable[[Float], None],
 ) -> Value:
     plan = _plan(backend, subject, settings)
     problem = backend.value_problem(plan.rows, layer)
-    search = _Search(subject, plan, guess, output_norm, settings)
+    search = _Search(subject, plan, start, output_norm, settings)
     while not search.done:
         report(search.step)
         drawn = search.draw()
-        search.learn(problem.evaluate(drawn.rows, search.residual, drawn.weights, drawn.scales))
+        found = problem.evaluate(drawn.rows, search.residual, drawn.weights, drawn.scales)
+        watch(found.gradient)
+        search.learn(found)
     return search.value()
 
 
@@ -158,11 +164,11 @@ class _Drawn:
 class _Search:
     """One subject's search: what it asks in each step, and where the answers have brought it."""
 
-    def __init__(self, subject: Subject, plan: _Plan, guess: Float, output_norm: float, settings: EditSettings) -> None:
+    def __init__(self, subject: Subject, plan: _Plan, start: Start, output_norm: float, settings: EditSettings) -> None:
         self.plan, self.settings, self.output_norm = plan, settings, output_norm
         self.random = seeded("value", subject.name, *(fact.id for fact in subject.facts))
-        self.residual = guess.astype(np.float32)
-        self.adam = _Adam(len(guess), settings.learning_rate * output_norm / np.sqrt(len(guess)))
+        self.residual = start.guess.astype(np.float32)
+        self.descent = FullMatrix(start)
         self.cues, self.probes = [_Rounds(own, self.random) for own in plan.targets], _Rounds(plan.probes, self.random)
         self.step = self.asked = self.learned = 0
         self.loss = 0.0
@@ -181,7 +187,8 @@ class _Search:
         return _Drawn(rows, np.repeat(shares, [len(asked), len(probed)]), np.full(len(rows), scale, np.float32))
 
     def learn(self, found: Gradient) -> None:
-        change = self.adam.step(found.gradient) * _annealed(self.step, self.settings.steps)
+        length = self.settings.learning_rate * self.output_norm * _annealed(self.step, self.settings.steps)
+        change = self.descent.step(found.gradient, length)
         self.residual = _bounded(self.residual - change, self.settings, self.output_norm)
         self.loss = float(found.losses[: self.asked].mean())
         self.learned = self.learned + 1 if found.hits[: self.asked].all() and self.loss < LEARNED else 0
@@ -274,31 +281,11 @@ class _Rounds:
         return drawn
 
 
-def _annealed(step: int, steps: int) -> np.float32:
-    """Factor on the learning rate: half a cosine from 1 to FINAL_RATE."""
-    return np.float32(FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + np.cos(np.pi * step / steps)))
+def _annealed(step: int, steps: int) -> float:
+    """Factor on the length of a step: half a cosine from 1 to FINAL_RATE."""
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _bounded(residual: Float, settings: EditSettings, output_norm: float) -> Float:
     bound = settings.norm_bound * output_norm
     return residual * np.float32(min(1.0, bound / max(float(np.linalg.norm(residual)), 1e-12)))
-
-
-class _Adam:
-    """Adam (Kingma & Ba 2015), in float64."""
-
-    def __init__(self, size: int, rate: float) -> None:
-        self.rate = rate
-        self.first = np.zeros(size)
-        self.second = np.zeros(size)
-        self.steps = 0
-
-    def step(self, gradient: Float) -> Float:
-        """What to take off."""
-        self.steps += 1
-        g = gradient.astype(np.float64)
-        self.first = BETA1 * self.first + (1 - BETA1) * g
-        self.second = BETA2 * self.second + (1 - BETA2) * g**2
-        mean = self.first / (1 - BETA1**self.steps)
-        scale = np.sqrt(self.second / (1 - BETA2**self.steps)) + EPSILON
-        return (self.rate * mean / scale).astype(np.float32)
