@@ -20,6 +20,9 @@ SMALL = 0.2
 NEAREST_TICKS = 0.06
 """Share of the axis by which two named ticks are apart at least."""
 
+POWERS = 5
+"""Powers of ten that are named at most: a model that an edit has ruined has a perplexity of any length."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -139,7 +142,7 @@ def _bars(axes: Any, panel: Panel, rows: Sequence[Row]) -> None:
 
 def _scale(axis: Any, limits: Any, panel: Panel) -> None:
     """Shares from 0 to 1; costs and drift with their zero; a drift that goes through the roof in powers of ten."""
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
 
     kinds = {MEASURES[measure].kind for measure in panel.measures}
     low, high = axis.get_data_interval()
@@ -150,9 +153,11 @@ def _scale(axis: Any, limits: Any, panel: Panel) -> None:
     elif kinds == {"percent"}:
         if max(-low, high) > 1.0:
             axis._set_axes_scale("symlog", linthresh=0.01)
+            axis.get_major_locator().set_params(numticks=POWERS)
+            axis.set_major_formatter(FuncFormatter(lambda value, place: f"{100 * value:g}%"))
             limits(min(low, 0) * 2, high * 2)
         else:
+            axis.set_major_formatter(PercentFormatter(1.0))
             limits(min(low, 0) * 1.05, max(high, 0.001) * 1.05)
-        axis.set_major_formatter(PercentFormatter(1.0))
     else:
         limits(0, high * 1.05)
