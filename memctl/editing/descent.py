@@ -8,8 +8,8 @@ before the first step, from the gradients G of other searches, each of length on
 
     P = (GGᵀ / λ₁ + FLOOR · I)^−¼
 
-Adam's diagonal knows nothing of what coordinates do together: it came as far in forty steps as this in twenty, and with several
-facts in one vector not as far in any number of steps that was tried.
+Adam's diagonal knows nothing of what coordinates do together: it came as far in forty steps as this in twenty, and with three
+facts in one vector its loss after equally many steps was two to three times this one's.
 """
 
 from collections.abc import Sequence

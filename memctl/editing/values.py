@@ -118,7 +118,7 @@ def of_facts(settings: EditSettings, count: int) -> EditSettings:
 
     Where each adds something at right angles to the others, their sum is √n times as long: that is how the bound, the rate and
     the steps grow. The probes weigh 1/n of what they do, for the facts themselves tell the relations apart; with their full
-    weight ten facts were not learned.
+    weight ten facts were recalled at .40 / .25, with a third of it at .65 / .35 (raw / chat, tuning subjects, by Adam).
     """
     root = count**0.5
     return msgspec.structs.replace(
