@@ -36,6 +36,8 @@ class Capacity:
     def __init__(self, config: CapacityConfig) -> None:
         require(config)
         self.config = config
+        if config.each > 1:
+            self.title = "Capacity: several facts on each person, told person by person"
         self._facts(max(config.sizes), config.seeds[0])  # whether there are so many
         if any(size % config.each for size in config.sizes):
             raise UsageError(

@@ -104,6 +104,10 @@ OWNED = (
     ("project", "deadline"),
     ("wife", "favorite_book"),
     ("bicycle", "made_of"),
+    ("aunt", "hobby"),
+    ("cousin", "allergic_to"),
+    ("bank", "opens_at"),
+    ("team", "meets_on"),
 )
 """What is the user's, and a relation that it can have."""
 

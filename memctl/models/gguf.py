@@ -1,11 +1,11 @@
 """GGUF → a folder in Hugging Face layout, without loss.
 
-Configuration and vocabulary are read by transformers, the weights by the `gguf` package. Three things are put
-right on the way:
+The configuration is read by transformers, the weights by the `gguf` package. Three things are put right on the way:
 
 - llama.cpp stores the rows of q and k in an order of its own for rotary embeddings; they are put back.
-- transformers does not know every way of splitting text. Where `tokenizer.ggml.pre` asks for single digits,
-  this is set here; otherwise newlines before a number become other tokens than those of the training.
+- A vocabulary is a part of the model's fingerprint, and releases of transformers read the same one in different ways: 5.17
+  takes SmolLM2's for one with byte fallback that ends a turn with `<|im_start|>`, and none of them splits digits where
+  `tokenizer.ggml.pre` asks for it. So one that is merged as GPT-2's is built here; others are transformers' to read.
 - A dequantised weight is a float32 number (scale × integer + minimum). It is kept as such; files that hold half
   precision throughout keep that, if every number survives it.
 
@@ -28,6 +28,7 @@ from memctl.models.tensor_file import TensorSpec, write_tensors
 
 if TYPE_CHECKING:
     import gguf
+    from tokenizers import Tokenizer
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
 """`general.architecture` of the files whose weights need nothing but a name and, for llama, a row order."""
@@ -37,6 +38,9 @@ PLAIN_SPLIT = ("default", "gpt-2")
 
 DIGIT_SPLIT = ("smollm", "starcoder", "refact", "codeshell", "command-r", "exaone", "minerva-7b")
 """`tokenizer.ggml.pre` of vocabularies that see each digit by itself before the GPT-2 expression is applied."""
+
+CONTROL, USER_DEFINED = 3, 4
+"""`tokenizer.ggml.token_type` of tokens that are never split, special ones and others."""
 
 AGAIN = "the file is damaged: fetch it again"
 OTHER_FORM = "use the model's Hugging Face form: memctl --model OWNER/NAME"
@@ -62,7 +66,7 @@ def convert(path: Path, folder: Path, progress: Progress) -> None:
         )
     with _quiet_transformers():
         config = _config(path, reader, architecture)
-        _save_tokenizer(path, _text(reader, "tokenizer.ggml.pre"), folder)
+        _save_tokenizer(path, reader, folder)
         parameters = _parameters(config)
     tensors = _match(reader, architecture, parameters, path)
     dtype = _lossless_dtype(list(tensors.values()))
@@ -72,8 +76,12 @@ def convert(path: Path, folder: Path, progress: Progress) -> None:
 
 
 def _text(reader: "gguf.GGUFReader", key: str) -> str:
+    return str(_optional(reader, key, ""))
+
+
+def _optional(reader: "gguf.GGUFReader", key: str, missing: Any = None) -> Any:
     field = reader.get_field(key)
-    return str(field.contents()) if field is not None else ""
+    return missing if field is None else field.contents()
 
 
 @contextlib.contextmanager
@@ -139,7 +147,58 @@ def _parameters(config: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def _save_tokenizer(path: Path, split: str, folder: Path) -> None:
+def _save_tokenizer(path: Path, reader: "gguf.GGUFReader", folder: Path) -> None:
+    split = _text(reader, "tokenizer.ggml.pre")
+    if _text(reader, "tokenizer.ggml.model") == "gpt2" and split in PLAIN_SPLIT + DIGIT_SPLIT:
+        try:
+            special = _special_tokens(reader)
+            tokenizer = _byte_level(reader, split, special)
+        except Exception as error:  # tokenizers has no class of its own for a merge of tokens that are not there
+            raise ModelUnavailable(f"the vocabulary in {path} cannot be read: {error}", OTHER_FORM) from error
+        tokenizer.save(str(folder / "tokenizer.json"))
+        if template := _text(reader, "tokenizer.chat_template"):
+            (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    else:
+        special = _save_as_transformers_reads_it(path, split, folder)
+    # The plain class takes tokenizer.json as it is; a model's own class would build its splitting anew.
+    _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _byte_level(reader: "gguf.GGUFReader", split: str, special: dict[str, str]) -> "Tokenizer":
+    """The vocabulary of a model whose bytes are merged as GPT-2's are."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+
+    tokens, kinds, merges = (reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type", "merges"))
+    bpe = models.BPE(
+        {token: id for id, token in enumerate(tokens)},
+        [tuple(merge.split(" ", 1)) for merge in merges],
+        continuing_subword_prefix="",
+        end_of_word_suffix="",
+    )
+    tokenizer = Tokenizer(bpe)
+    bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytewise]) if split in DIGIT_SPLIT else bytewise
+    tokenizer.decoder = decoders.ByteLevel()
+    begin = special.get("bos_token") if _optional(reader, "tokenizer.ggml.add_bos_token") else None
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A" if begin else "$A", special_tokens=[(begin, tokens.index(begin))] if begin else []
+    )
+    for kind, add in ((CONTROL, tokenizer.add_special_tokens), (USER_DEFINED, tokenizer.add_tokens)):
+        add([AddedToken(token, normalized=False) for token, own in zip(tokens, kinds, strict=True) if own == kind])
+    return tokenizer
+
+
+def _special_tokens(reader: "gguf.GGUFReader") -> dict[str, str]:
+    """The tokens that have a part to play, by the names that transformers gives them."""
+    keys = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+    ids = {name: _optional(reader, f"tokenizer.ggml.{key}_token_id") for name, key in keys.items()}
+    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
+    return {name: tokens[id] for name, id in ids.items() if id is not None}
+
+
+def _save_as_transformers_reads_it(path: Path, split: str, folder: Path) -> dict[str, str]:
+    """Writes the tokenizer's files; the tokens that have a part to play."""
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
@@ -147,17 +206,10 @@ def _save_tokenizer(path: Path, split: str, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     except (ValueError, KeyError, OSError) as error:
         raise ModelUnavailable(f"the vocabulary in {path} cannot be read: {error}", OTHER_FORM) from error
-    backend = tokenizer.backend_tokenizer
-    if split in DIGIT_SPLIT:
-        backend.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-    elif isinstance(backend.pre_tokenizer, pre_tokenizers.ByteLevel) and split not in PLAIN_SPLIT:
+    if isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
         raise ModelUnavailable(f"how {path.name} splits text ({split!r}) is not known", OTHER_FORM)
     tokenizer.save_pretrained(folder)
-    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    # The plain class takes tokenizer.json as it is; a model's own class would build its splitting anew.
-    _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": "PreTrainedTokenizerFast"})
+    return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
 def _match(

@@ -114,6 +114,7 @@ def test_several_facts_of_a_person_are_told_together_and_the_least_recalled_pers
     assert [len(some) for some in told] == [2, 2]
     assert cell["least_raw"] <= cell["raw"]
     assert cell["least_chat"] <= cell["chat"]
+    assert "told one at a time" not in Path("out/report.md").read_text()
 
 
 def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

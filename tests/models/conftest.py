@@ -67,10 +67,19 @@ def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
 def write_gguf(tmp_path: Path) -> Callable[..., Path]:
     """Writes a torch model as GGUF, the way llama.cpp's converter does.
 
-    `kind` is the type of the matrices; vectors are float32. `extra` tensors go in as they are.
+    `kind` is the type of the matrices; vectors are float32. `extra` tensors go in as they are. A file may lack
+    its merges, and may ask for a first token that begins every text.
     """
 
-    def write(model: Any, kind: str = "F32", split: str = "smollm", extra: dict[str, np.ndarray] | None = None) -> Path:
+    def write(
+        model: Any,
+        kind: str = "F32",
+        split: str = "smollm",
+        extra: dict[str, np.ndarray] | None = None,
+        merged: bool = True,
+        more_merges: tuple[str, ...] = (),
+        begun: bool = False,
+    ) -> Path:
         config, architecture = model.config, model.config.model_type
         path = tmp_path / f"tiny-{architecture}-{kind}.gguf"
         writer = gguf.GGUFWriter(path, architecture)
@@ -91,10 +100,11 @@ def write_gguf(tmp_path: Path) -> Callable[..., Path]:
         writer.add_tokenizer_pre(split)
         writer.add_token_list(tokens)
         writer.add_token_types(kinds)
-        writer.add_token_merges(merges)
+        if merged:
+            writer.add_token_merges([*merges, *more_merges])
         writer.add_bos_token_id(1)
         writer.add_eos_token_id(2)
-        writer.add_add_bos_token(False)
+        writer.add_add_bos_token(begun)
         writer.add_chat_template("{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}")
         codes = {name: code for code, name in gguf.MODEL_ARCH_NAMES.items()}
         names = gguf.get_tensor_name_map(codes[architecture], config.num_hidden_layers)

@@ -121,6 +121,38 @@ def test_special_tokens_and_the_chat_template_come_along(write_gguf: Writer, tmp
     assert chat == "<|im_start|>hi<|im_end|>"
 
 
+def test_the_vocabulary_does_not_depend_on_how_transformers_reads_it(
+    write_gguf: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a part of the fingerprint, and releases of transformers differ in it."""
+
+    def another_release(*given: Any, **options: Any) -> Any:
+        raise AssertionError("the vocabulary was read by transformers")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AutoTokenizer, "from_pretrained", another_release)
+        folder = converted(write_gguf(tiny()), tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.convert_ids_to_tokens(tokenizer("<|im_end|>").input_ids) == ["<|im_end|>"]
+    assert tokenizer.decode(tokenizer("<|im_start|>a<|im_end|>").input_ids, skip_special_tokens=True) == "a"
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_texts_begin_as_the_file_says(begun: bool, write_gguf: Writer, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny(), begun=begun), tmp_path))
+    assert (tokenizer("a").input_ids[0] == 1) is begun
+
+
+def test_a_vocabulary_without_merges_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"vocabulary in .*tokenizer\.ggml\.merges"):
+        converted(write_gguf(tiny(), merged=False), tmp_path)
+
+
+def test_a_vocabulary_that_merges_what_is_not_in_it_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="vocabulary"):
+        converted(write_gguf(tiny(), more_merges=("zz zz",)), tmp_path)
+
+
 def test_a_tensor_without_a_parameter_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
     """Llama 3's rotary factors change what the model computes: to drop them would be silent damage."""
     path = write_gguf(tiny(), extra={"rope_freqs.weight": np.ones(4, np.float32)})
