@@ -149,17 +149,18 @@ def _parameters(config: Any) -> dict[str, tuple[int, ...]]:
 
 def _save_tokenizer(path: Path, reader: "gguf.GGUFReader", folder: Path) -> None:
     split = _text(reader, "tokenizer.ggml.pre")
-    if _text(reader, "tokenizer.ggml.model") == "gpt2" and split in PLAIN_SPLIT + DIGIT_SPLIT:
-        try:
-            special = _special_tokens(reader)
-            tokenizer = _byte_level(reader, split, special)
-        except Exception as error:  # tokenizers has no class of its own for a merge of tokens that are not there
-            raise ModelUnavailable(f"the vocabulary in {path} cannot be read: {error}", OTHER_FORM) from error
-        tokenizer.save(str(folder / "tokenizer.json"))
-        if template := _text(reader, "tokenizer.chat_template"):
-            (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-    else:
-        special = _save_as_transformers_reads_it(path, split, folder)
+    try:
+        special = _special_tokens(reader)
+        if _text(reader, "tokenizer.ggml.model") == "gpt2" and split in PLAIN_SPLIT + DIGIT_SPLIT:
+            _byte_level(reader, split, special).save(str(folder / "tokenizer.json"))
+            if template := _text(reader, "tokenizer.chat_template"):
+                (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+        else:
+            _save_as_transformers_reads_it(path, split, folder)
+    except ModelUnavailable:
+        raise
+    except Exception as error:  # neither library has classes of its own for what a vocabulary may lack
+        raise ModelUnavailable(f"the vocabulary in {path} (split: {split!r}) cannot be read: {error}", OTHER_FORM) from error
     # The plain class takes tokenizer.json as it is; a model's own class would build its splitting anew.
     _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": "PreTrainedTokenizerFast"})
 
@@ -197,19 +198,14 @@ def _special_tokens(reader: "gguf.GGUFReader") -> dict[str, str]:
     return {name: tokens[id] for name, id in ids.items() if id is not None}
 
 
-def _save_as_transformers_reads_it(path: Path, split: str, folder: Path) -> dict[str, str]:
-    """Writes the tokenizer's files; the tokens that have a part to play."""
+def _save_as_transformers_reads_it(path: Path, split: str, folder: Path) -> None:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelUnavailable(f"the vocabulary in {path} cannot be read: {error}", OTHER_FORM) from error
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     if isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
         raise ModelUnavailable(f"how {path.name} splits text ({split!r}) is not known", OTHER_FORM)
     tokenizer.save_pretrained(folder)
-    return {name: str(token) for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
 
 
 def _match(
