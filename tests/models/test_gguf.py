@@ -108,6 +108,13 @@ def test_digits_are_tokens_of_their_own(write_gguf: Writer, tmp_path: Path) -> N
     assert tokenizer.convert_ids_to_tokens(tokenizer("\n\n1").input_ids) == ["ĊĊ", "1"]
 
 
+@pytest.mark.parametrize(("split", "pieces"), [("smollm", ["1", "9"]), ("gpt-2", ["19"])])
+def test_digits_are_split_where_the_file_says_so(split: str, pieces: list[str], write_gguf: Writer, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny(), split=split), tmp_path))
+    found = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("19")
+    assert [piece for piece, _ in found] == pieces
+
+
 @pytest.mark.parametrize("text", ["plain", "  naïve café\n\tx", "日本語 🙂", "<|im_start|>user<|im_end|>", "3.14  15"])
 def test_text_survives_the_tokenizer(text: str, write_gguf: Writer, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny()), tmp_path))
