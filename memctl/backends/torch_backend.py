@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from memctl.backends.fit import require_fit
@@ -63,6 +63,7 @@ from memctl.errors import ModelUnavailable, UsageError
 from memctl.facts import Mode
 from memctl.models.fingerprint import fingerprint, weight_files
 from memctl.models.structure import mlp_layout
+from memctl.models.tokenizer import load_tokenizer
 
 StatesOf = Callable[[Callable[[], Any]], list[Tensor]]
 """Catches inner states (rows, tokens, width) of the forward pass that it is given to run."""
@@ -111,7 +112,7 @@ class TorchBackend:
         self.device = torch.device(device)
         self.dtype = best_dtype(device) if dtype == "auto" else getattr(torch, dtype)
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.tokenizer = load_tokenizer(folder)
             model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=self.dtype, local_files_only=True)
         except (OSError, ValueError) as error:
             raise ModelUnavailable(f"{folder} cannot be loaded: {error}", "memctl model list") from error
@@ -164,7 +165,8 @@ class TorchBackend:
         ends |= set(configured) if isinstance(configured, list) else {configured}
         if self.tokenizer.chat_template is not None:
             last = self.encode("Hello", "chat", "Hello").tokens[-1]
-            if last in self.tokenizer.all_special_ids:
+            added = self.tokenizer.added_tokens_decoder.get(last)
+            if added is not None and added.special:
                 ends.add(last)
         return frozenset(token for token in ends if token is not None)
 

@@ -5,7 +5,8 @@ The configuration is read by transformers, the weights by the `gguf` package. Th
 - llama.cpp stores the rows of q and k in an order of its own for rotary embeddings; they are put back.
 - A vocabulary is a part of the model's fingerprint, and releases of transformers read the same one in different ways: 5.17
   takes SmolLM2's for one with byte fallback that ends a turn with `<|im_start|>`, and none of them splits digits where
-  `tokenizer.ggml.pre` asks for it. So one that is merged as GPT-2's is built here; others are transformers' to read.
+  `tokenizer.ggml.pre` asks for it. So one that is split as GPT-2's (`PLAIN_SPLIT`, `DIGIT_SPLIT`) is built here. Others, as
+  Qwen's and Llama 3's, are transformers' to read: their fingerprint may change with its release.
 - A dequantised weight is a float32 number (scale × integer + minimum). It is kept as such; files that hold half
   precision throughout keep that, if every number survives it.
 
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from memctl.errors import ModelUnavailable
 from memctl.models.cache import Progress
 from memctl.models.tensor_file import TensorSpec, write_tensors
+from memctl.models.tokenizer import PLAIN
 
 if TYPE_CHECKING:
     import gguf
@@ -76,10 +78,10 @@ def convert(path: Path, folder: Path, progress: Progress) -> None:
 
 
 def _text(reader: "gguf.GGUFReader", key: str) -> str:
-    return str(_optional(reader, key, ""))
+    return str(_field(reader, key, ""))
 
 
-def _optional(reader: "gguf.GGUFReader", key: str, missing: Any = None) -> Any:
+def _field(reader: "gguf.GGUFReader", key: str, missing: Any) -> Any:
     field = reader.get_field(key)
     return missing if field is None else field.contents()
 
@@ -149,60 +151,73 @@ def _parameters(config: Any) -> dict[str, tuple[int, ...]]:
 
 def _save_tokenizer(path: Path, reader: "gguf.GGUFReader", folder: Path) -> None:
     split = _text(reader, "tokenizer.ggml.pre")
-    try:
-        special = _special_tokens(reader)
-        if _text(reader, "tokenizer.ggml.model") == "gpt2" and split in PLAIN_SPLIT + DIGIT_SPLIT:
-            _byte_level(reader, split, special).save(str(folder / "tokenizer.json"))
-            if template := _text(reader, "tokenizer.chat_template"):
-                (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-        else:
-            _save_as_transformers_reads_it(path, split, folder)
-    except ModelUnavailable:
-        raise
-    except Exception as error:  # neither library has classes of its own for what a vocabulary may lack
-        raise ModelUnavailable(f"the vocabulary in {path} (split: {split!r}) cannot be read: {error}", OTHER_FORM) from error
-    # The plain class takes tokenizer.json as it is; a model's own class would build its splitting anew.
-    _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": "PreTrainedTokenizerFast"})
+    special = _special_tokens(path, reader)
+    if _text(reader, "tokenizer.ggml.model") == "gpt2" and split in PLAIN_SPLIT + DIGIT_SPLIT:
+        vocabulary = _byte_level(path, reader, split, special).to_str(pretty=True)
+        (folder / "tokenizer.json").write_text(vocabulary, encoding="utf-8")
+        if template := _text(reader, "tokenizer.chat_template"):
+            (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    else:
+        _save_as_transformers_reads_it(path, split, folder)
+    _write_json(folder / "tokenizer_config.json", {**special, "tokenizer_class": PLAIN})
 
 
-def _byte_level(reader: "gguf.GGUFReader", split: str, special: dict[str, str]) -> "Tokenizer":
-    """The vocabulary of a model whose bytes are merged as GPT-2's are."""
+def _special_tokens(path: Path, reader: "gguf.GGUFReader") -> dict[str, str]:
+    """The tokens that have a part to play, by the names that transformers gives them.
+
+    Raises:
+        ModelUnavailable: The file has no tokens, the same one twice, or names one that it has not.
+    """
+    tokens: list[str] = _field(reader, "tokenizer.ggml.tokens", [])
+    if not tokens or len(set(tokens)) < len(tokens):
+        raise ModelUnavailable(f"{path} has no tokens, or the same one twice", AGAIN)
+    found = {}
+    for name, key in (("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")):
+        id = _field(reader, f"tokenizer.ggml.{key}_token_id", None)
+        if id is not None and not 0 <= id < len(tokens):
+            raise ModelUnavailable(f"{path} has no token {id}, which it calls the {key} token", AGAIN)
+        if id is not None:
+            found[name] = tokens[id]
+    return found
+
+
+def _byte_level(path: Path, reader: "gguf.GGUFReader", split: str, special: dict[str, str]) -> "Tokenizer":
+    """The vocabulary of a model whose bytes are merged as GPT-2's are.
+
+    Raises:
+        ModelUnavailable: It has no merges, merges what it does not hold, or does not say of each token what it is.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
-    tokens, kinds, merges = (reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type", "merges"))
-    bpe = models.BPE(
-        {token: id for id, token in enumerate(tokens)},
-        [tuple(merge.split(" ", 1)) for merge in merges],
-        continuing_subword_prefix="",
-        end_of_word_suffix="",
-    )
-    tokenizer = Tokenizer(bpe)
+    ids = {token: id for id, token in enumerate(_field(reader, "tokenizer.ggml.tokens", []))}
+    kinds = _field(reader, "tokenizer.ggml.token_type", [CONTROL if token in special.values() else 1 for token in ids])
+    merges = [tuple(merge.split(" ", 1)) for merge in _field(reader, "tokenizer.ggml.merges", [])]
+    known = all(len(merge) == 2 and {*merge, "".join(merge)} <= ids.keys() for merge in merges)
+    if not (merges and known and len(kinds) == len(ids)):
+        raise ModelUnavailable(f"the vocabulary in {path} lacks merges, tokens of a merge, or types of tokens", AGAIN)
+    tokenizer = Tokenizer(models.BPE(ids, merges, continuing_subword_prefix="", end_of_word_suffix=""))
     bytewise = pre_tokenizers.ByteLevel(add_prefix_space=False)
     digits = pre_tokenizers.Digits(individual_digits=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, bytewise]) if split in DIGIT_SPLIT else bytewise
     tokenizer.decoder = decoders.ByteLevel()
-    begin = special.get("bos_token") if _optional(reader, "tokenizer.ggml.add_bos_token") else None
+    begin = special.get("bos_token") if _field(reader, "tokenizer.ggml.add_bos_token", False) else None
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A" if begin else "$A", special_tokens=[(begin, tokens.index(begin))] if begin else []
+        single="begin $A" if begin else "$A",
+        special_tokens=[{"id": "begin", "ids": [ids[begin]], "tokens": [begin]}] if begin else [],
     )
     for kind, add in ((CONTROL, tokenizer.add_special_tokens), (USER_DEFINED, tokenizer.add_tokens)):
-        add([AddedToken(token, normalized=False) for token, own in zip(tokens, kinds, strict=True) if own == kind])
+        add([AddedToken(token, normalized=False) for token, own in zip(ids, kinds, strict=True) if own == kind])
     return tokenizer
-
-
-def _special_tokens(reader: "gguf.GGUFReader") -> dict[str, str]:
-    """The tokens that have a part to play, by the names that transformers gives them."""
-    keys = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
-    ids = {name: _optional(reader, f"tokenizer.ggml.{key}_token_id") for name, key in keys.items()}
-    tokens = reader.fields["tokenizer.ggml.tokens"].contents()
-    return {name: tokens[id] for name, id in ids.items() if id is not None}
 
 
 def _save_as_transformers_reads_it(path: Path, split: str, folder: Path) -> None:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    except Exception as error:  # of any class, by release
+        raise ModelUnavailable(f"the vocabulary in {path} (split: {split!r}) cannot be read: {error}", OTHER_FORM) from error
     if isinstance(tokenizer.backend_tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
         raise ModelUnavailable(f"how {path.name} splits text ({split!r}) is not known", OTHER_FORM)
     tokenizer.save_pretrained(folder)

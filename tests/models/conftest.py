@@ -67,8 +67,9 @@ def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
 def write_gguf(tmp_path: Path) -> Callable[..., Path]:
     """Writes a torch model as GGUF, the way llama.cpp's converter does.
 
-    `kind` is the type of the matrices; vectors are float32. `extra` tensors go in as they are. A file may lack
-    its merges, and may ask for a first token that begins every text.
+    `kind` is the type of the matrices; vectors are float32. `extra` tensors go in as they are. Of the vocabulary: `missing` are
+    fields that the file lacks, `merges` further ones, `users` a token in the first one's place that is not special, `end` ends
+    a turn, and `begun` says that a token begins every text.
     """
 
     def write(
@@ -76,8 +77,11 @@ def write_gguf(tmp_path: Path) -> Callable[..., Path]:
         kind: str = "F32",
         split: str = "smollm",
         extra: dict[str, np.ndarray] | None = None,
-        merged: bool = True,
-        more_merges: tuple[str, ...] = (),
+        *,
+        missing: str = "",
+        merges: tuple[str, ...] = (),
+        users: str = "",
+        end: int = 2,
         begun: bool = False,
     ) -> Path:
         config, architecture = model.config, model.config.model_type
@@ -95,15 +99,18 @@ def write_gguf(tmp_path: Path) -> Callable[..., Path]:
         if architecture == "qwen3":
             writer.add_key_length(config.head_dim)
             writer.add_value_length(config.head_dim)
-        tokens, kinds, merges = byte_vocabulary()
+        tokens, kinds, known = byte_vocabulary()
+        if users:
+            tokens[0], kinds[0] = users, int(gguf.TokenType.USER_DEFINED)
         writer.add_tokenizer_model("gpt2")
         writer.add_tokenizer_pre(split)
         writer.add_token_list(tokens)
-        writer.add_token_types(kinds)
-        if merged:
-            writer.add_token_merges([*merges, *more_merges])
+        if missing != "types":
+            writer.add_token_types(kinds)
+        if missing != "merges":
+            writer.add_token_merges([*known, *merges])
         writer.add_bos_token_id(1)
-        writer.add_eos_token_id(2)
+        writer.add_eos_token_id(end)
         writer.add_add_bos_token(begun)
         writer.add_chat_template("{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}")
         codes = {name: code for code, name in gguf.MODEL_ARCH_NAMES.items()}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -18,8 +19,11 @@ from transformers import (
     Qwen3Config,
 )
 
+from memctl.backends import torch_generation
+from memctl.backends.torch_backend import TorchBackend
 from memctl.errors import ModelUnavailable
 from memctl.models.gguf import convert
+from memctl.models.tokenizer import load_tokenizer
 
 SIZES: dict[str, Any] = {
     "vocab_size": 260,
@@ -115,6 +119,15 @@ def test_digits_are_split_where_the_file_says_so(split: str, pieces: list[str], 
     assert [piece for piece, _ in found] == pieces
 
 
+@pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config, Qwen3Config])
+def test_texts_are_split_as_the_fingerprint_has_it_whatever_the_architecture(
+    config: type, write_gguf: Writer, tmp_path: Path
+) -> None:
+    folder = converted(write_gguf(tiny(config), split="gpt-2"), tmp_path)
+    text = "a 19\n\nn\u0303"
+    assert load_tokenizer(folder)(text).input_ids == Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids
+
+
 @pytest.mark.parametrize("text", ["plain", "  naïve café\n\tx", "日本語 🙂", "<|im_start|>user<|im_end|>", "3.14  15"])
 def test_text_survives_the_tokenizer(text: str, write_gguf: Writer, tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny()), tmp_path))
@@ -151,13 +164,33 @@ def test_texts_begin_as_the_file_says(begun: bool, write_gguf: Writer, tmp_path:
 
 
 def test_a_vocabulary_without_merges_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match=r"vocabulary in .*tokenizer\.ggml\.merges"):
-        converted(write_gguf(tiny(), merged=False), tmp_path)
+    with pytest.raises(ModelUnavailable, match="lacks merges"):
+        converted(write_gguf(tiny(), missing="merges"), tmp_path)
 
 
 def test_a_vocabulary_that_merges_what_is_not_in_it_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="vocabulary"):
-        converted(write_gguf(tiny(), more_merges=("zz zz",)), tmp_path)
+    with pytest.raises(ModelUnavailable, match="tokens of a merge"):
+        converted(write_gguf(tiny(), merges=("zz zz",)), tmp_path)
+
+
+def test_a_token_that_is_named_and_is_not_there_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="no token 4096, which it calls the eos token"):
+        converted(write_gguf(tiny(), end=4096), tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["", "types"])
+def test_what_ends_a_turn_is_one_token_whether_or_not_tokens_have_types(
+    missing: str, write_gguf: Writer, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny(), missing=missing), tmp_path))
+    assert tokenizer("a<|im_end|>").input_ids[-1] == tokenizer.eos_token_id == 2
+
+
+def test_a_users_token_is_whole_and_is_said(write_gguf: Writer, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(write_gguf(tiny(), users="<tool>"), tmp_path))
+    ids = tokenizer("a<tool>").input_ids
+    assert len(ids) == 2
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a<tool>"
 
 
 def test_a_tensor_without_a_parameter_is_refused(write_gguf: Writer, tmp_path: Path) -> None:
@@ -204,3 +237,13 @@ def test_a_truncated_file_is_refused(write_gguf: Writer, tmp_path: Path) -> None
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(ModelUnavailable, match="GGUF"):
         converted(path, tmp_path)
+
+
+def test_a_turn_ends_with_the_templates_token_even_if_another_ends_a_text(
+    write_gguf: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = TorchBackend(converted(write_gguf(tiny(), end=0), tmp_path), device="cpu", dtype="float32")
+    asked, answered = backend.encode("hi", "chat").tokens, backend.encode("hi", "chat", "hello").tokens
+    always = torch.nn.functional.one_hot(torch.tensor(answered[-1:]), SIZES["vocab_size"]).float()
+    monkeypatch.setattr(torch_generation, "logits_of", lambda model, states: always.expand(len(states), -1))
+    assert backend.generate([asked], 5) == [()]
