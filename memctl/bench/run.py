@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -42,7 +43,7 @@ def run(
     """Measures what a report lacks, and completes it.
 
     Args:
-        resume: Go on with the report that is in the folder.
+        resume: Go on with the report that is in the folder; further seeds and methods may be asked for.
         measured: Is told of every new cell.
 
     Raises:
@@ -120,12 +121,25 @@ def _require_resumable(found: Report, setup: Setup, resume: bool) -> None:
         raise UsageError("the folder holds a report already", "--resume goes on with it; or choose another --out")
     old, new = msgspec.to_builtins(found.setup), msgspec.to_builtins(setup)
     new = msgspec.json.decode(msgspec.json.encode(new))  # as the other was read: no tuples
+    if _only_more(old["config"], new["config"]):
+        old["config"] = new["config"]
     for part in ("suite", "model", "settings", "config", "machine", "versions"):
         if old[part] != new[part]:
             raise UsageError(
                 f"the report was begun with another {part}: {_difference(old[part], new[part])}",
                 "give the same options, or choose another --out",
             )
+
+
+def _only_more(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether a config asks for the same cells and for those of further seeds or methods, which depend on no other cell.
+
+    What a method is told stands in the config from when on it is asked for.
+    """
+    seeds, methods = old.get("seeds", []), old.get("methods", [])
+    more = new.get("seeds", [])[: len(seeds)] == seeds and set(methods) <= set(new.get("methods", []))
+    fixed = old.keys() - {"seeds", "methods"}
+    return more and all(name in new and new[name] == old[name] for name in fixed)
 
 
 def _difference(old: object, new: object) -> str:

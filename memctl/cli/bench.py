@@ -30,7 +30,9 @@ def bench(
     ] = None,
     data: Annotated[Path | None, Option(metavar="FILE", help="Published records, for counterfact and zsre.")] = None,
     out: Annotated[Path | None, Option(metavar="DIR", help="Where the report goes.", show_default=False)] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on with the report in --out, or with the last one.")] = False,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on with the report in --out, or with the last; more seeds and methods may be given.")
+    ] = False,
 ) -> int:
     """Measures recall, locality, drift and speed, beside other ways to give a model facts; comprehensive is all of it."""
     _require_known(suite)

@@ -155,6 +155,17 @@ def test_resuming_with_another_setup_is_refused(cli: Cli, monkeypatch: pytest.Mo
     assert report() == before
 
 
+def test_a_report_takes_further_seeds_and_methods(cli: Cli) -> None:
+    assert len(run(cli, "capacity", "--seeds", "1").of("result")) == 2
+    first = report()["cells"]
+    again = run(cli, "capacity", "--resume", "--seeds", "1,2", "--methods", "in-prompt,memctl").of("result")
+    assert {(cell["seed"], cell["method"]) for cell in again} == {(1, "in-prompt"), (2, "in-prompt"), (2, "memctl")}
+    assert report()["cells"][:2] == first
+    assert report()["complete"]
+    fewer = run(cli, "capacity", "--resume", "--seeds", "2")
+    assert (fewer.code, "seeds" in fewer.err) == (2, True)
+
+
 def test_a_lifetime_goes_on_with_the_memory_of_its_last_round(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     state_of, told = nights.state_of, []
     tell = nights.tell
