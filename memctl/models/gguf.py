@@ -41,8 +41,8 @@ PLAIN_SPLIT = ("default", "gpt-2")
 DIGIT_SPLIT = ("smollm", "starcoder", "refact", "codeshell", "command-r", "exaone", "minerva-7b")
 """`tokenizer.ggml.pre` of vocabularies that see each digit by itself before the GPT-2 expression is applied."""
 
-CONTROL, USER_DEFINED = 3, 4
-"""`tokenizer.ggml.token_type` of tokens that are never split, special ones and others."""
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
+"""`tokenizer.ggml.token_type`; those of the latter two are never split, and the first of these are special."""
 
 AGAIN = "the file is damaged: fetch it again"
 OTHER_FORM = "use the model's Hugging Face form: memctl --model OWNER/NAME"
@@ -190,7 +190,7 @@ def _byte_level(path: Path, reader: "gguf.GGUFReader", split: str, special: dict
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     ids = {token: id for id, token in enumerate(_field(reader, "tokenizer.ggml.tokens", []))}
-    kinds = _field(reader, "tokenizer.ggml.token_type", [CONTROL if token in special.values() else 1 for token in ids])
+    kinds = _field(reader, "tokenizer.ggml.token_type", [CONTROL if token in special.values() else NORMAL for token in ids])
     merges = [tuple(merge.split(" ", 1)) for merge in _field(reader, "tokenizer.ggml.merges", [])]
     known = all(len(merge) == 2 and {*merge, "".join(merge)} <= ids.keys() for merge in merges)
     if not (merges and known and len(kinds) == len(ids)):

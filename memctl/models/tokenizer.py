@@ -21,6 +21,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     file = folder / "tokenizer_config.json"
-    named = orjson.loads(file.read_bytes()).get("tokenizer_class") if file.is_file() else None
-    kind: Any = PreTrainedTokenizerFast if named == PLAIN and (folder / "tokenizer.json").is_file() else AutoTokenizer
+    config = orjson.loads(file.read_bytes()) if file.is_file() else {}
+    plain = isinstance(config, dict) and config.get("tokenizer_class") == PLAIN
+    kind: Any = PreTrainedTokenizerFast if plain and (folder / "tokenizer.json").is_file() else AutoTokenizer
     return kind.from_pretrained(folder, local_files_only=True)
