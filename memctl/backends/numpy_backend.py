@@ -120,8 +120,8 @@ class NumpyBackend:
                 found[row] = [states[list(positions[row])] for states in seen]
         return [np.concatenate(parts).astype(np.float32) for parts in zip(*found, strict=True)]
 
-    def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
-        return NumpyValueProblem(self._model, rows, layer, added_by(under))
+    def value_problem(self, subjects: Sequence[Sequence[Row]], layer: int, under: Composition = PRISTINE) -> ValueProblem:
+        return NumpyValueProblem(self._model, subjects, layer, added_by(under))
 
     def adapter_problem(self, lessons: Sequence[Lesson], layer: int, under: Composition = PRISTINE) -> AdapterProblem:
         return NumpyAdapterProblem(self._model, lessons, layer, added_by(under))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from memctl.backends.protocol import Float, Gradient, Row
+from memctl.backends.protocol import Float, Gradient, Row, Trial
 from memctl.backends.tiny_model import (
     FAR,
     Added,
@@ -26,7 +26,17 @@ ROWS_AT_ONCE = 64
 
 
 class NumpyValueProblem:
-    """See `ValueProblem` in the protocol.
+    """See `ValueProblem` in the protocol."""
+
+    def __init__(self, model: TinyModel, subjects: Sequence[Sequence[Row]], layer: int, added: Sequence[Added]) -> None:
+        self._subjects = [_Subject(model, rows, layer, added) for rows in subjects]
+
+    def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
+        return [self._subjects[trial.subject].evaluate(trial) for trial in trials]
+
+
+class _Subject:
+    """The rows of one subject.
 
     Kept of each row: the stream that leaves the edited layer, from the first site to the last scored position;
     and for the layers above, the attention keys and values of what stands before the first site.
@@ -67,14 +77,15 @@ class NumpyValueProblem:
             for place, row in enumerate(chosen)
         ]
 
-    def evaluate(self, rows: NDArray[np.int64], residual: Float, weights: Float, scales: Float) -> Gradient:
+    def evaluate(self, trial: Trial) -> Gradient:
+        rows, scales = trial.rows, trial.scales
         chosen = [self._rows[row] for row in rows]
         stream = self._stream[rows, : int(self._length[rows].max())]
         sites = _places([[site - row.sites[0] for site in row.sites if site <= max(row.predict)] for row in chosen])
         predict = _places([[position - row.sites[0] for position in row.predict] for row in chosen])
-        stream[sites] += (scales[:, None] * residual)[sites[0]]
+        stream[sites] += (scales[:, None] * trial.residual)[sites[0]]
         scored, steps = self._upwards(rows, stream, predict)
-        losses, hits, grad_scored = self._loss(rows, scored, predict[0], weights)
+        losses, hits, grad_scored = self._loss(rows, scored, predict[0], trial.weights)
         grad = self._downwards(stream.shape, predict, steps, grad_scored)
         gradient = (grad[sites] * scales[sites[0], None]).sum(0)
         return Gradient(losses, hits, gradient.astype(np.float32))

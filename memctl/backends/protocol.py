@@ -89,18 +89,30 @@ class Gradient:
     gradient: Float
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A residual, and the rows of a subject that it is tried on.
+
+    Attributes:
+        subject: Number of the subject in its problem.
+        rows: (k,) numbers of its rows.
+        residual: (d,) added to the output of the layer's MLP at each row's sites.
+        weights: (k,) factors of the rows' losses in the gradient.
+        scales: (k,) factors on the residual in each row.
+    """
+
+    subject: int
+    rows: NDArray[np.int64]
+    residual: Float
+    weights: Float
+    scales: Float
+
+
 class ValueProblem(Protocol):
     """Rows whose tokens before the first site have been run once and are kept; made by `Backend.value_problem`."""
 
-    def evaluate(self, rows: NDArray[np.int64], residual: Float, weights: Float, scales: Float) -> Gradient:
-        """Loss and gradient on some of the rows.
-
-        Args:
-            rows: (k,) indices of the rows to run.
-            residual: (d,) added to the output of the layer's MLP at each row's sites.
-            weights: (k,) factors of the rows' losses in the gradient.
-            scales: (k,) factors on the residual in each row.
-        """
+    def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
+        """Loss and gradient of each trial: to the bit what it has alone, whatever else is tried in the same call."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +216,8 @@ class Backend(Protocol):
     ) -> Float:
         """(n, d) residual stream that leaves a layer, at the positions of each sequence, in order."""
 
-    def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
-        """Prepares a value optimisation at a layer; `under` is attached while it runs."""
+    def value_problem(self, subjects: Sequence[Sequence[Row]], layer: int, under: Composition = PRISTINE) -> ValueProblem:
+        """Prepares the value optimisations of subjects, each with its rows, at a layer; `under` is attached while they run."""
 
     def adapter_problem(self, lessons: Sequence[Lesson], layer: int, under: Composition = PRISTINE) -> AdapterProblem:
         """Prepares the training of an adapter on a layer and those above it; `under`, of the layers below, is attached.

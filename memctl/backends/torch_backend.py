@@ -221,8 +221,8 @@ class TorchBackend:
 
         return run
 
-    def value_problem(self, rows: Sequence[Row], layer: int, under: Composition = PRISTINE) -> ValueProblem:
-        return TorchValueProblem(self.model, self.layout, rows, layer, self._chat_begins, lambda: self.attached(under))
+    def value_problem(self, subjects: Sequence[Sequence[Row]], layer: int, under: Composition = PRISTINE) -> ValueProblem:
+        return TorchValueProblem(self.model, self.layout, subjects, layer, self._chat_begins, lambda: self.attached(under))
 
     @cached_property
     def _chat_begins(self) -> Tokens:

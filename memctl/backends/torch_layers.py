@@ -4,8 +4,10 @@ Nothing here knows a model family: layers that are not wanted are replaced by mo
 each model's own forward still makes its masks and rotary embeddings.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ import transformers
 from packaging.version import Version
 from torch import Tensor, nn
 from transformers import DynamicCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 KeyValues = list[tuple[Tensor, Tensor]]
 """Attention keys and values, layer by layer, each (rows, heads, tokens, head width)."""
@@ -59,6 +62,60 @@ def eager_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What a sequence attends to that shares a pass with others: kept keys and values, then its own.
+
+    Attributes:
+        tokens: Length of the sequence.
+        first: The layer that the kept ones begin at.
+        kept: Of each layer from there on the keys, and the values, in pieces (1, heads, tokens, head width).
+        mask: (1, 1, tokens, all it attends to) what is added to scores; by the layer's kind where there are several.
+    """
+
+    tokens: int
+    first: int
+    kept: list[tuple[list[Tensor], list[Tensor]]]
+    mask: Tensor | dict[str, Tensor]
+
+
+_IN_PARTS = "memctl-in-parts"
+
+
+@contextmanager
+def attention_in_parts(model: Any, sequences: Sequence[Attended]) -> Iterator[Any]:
+    """Lets the tokens of one pass attend as those of several sequences, one after the other; yields the pass's mask.
+
+    Each sequence's attention has the shapes, and so the rounding, that it has in a pass of its own. It is the model's own eager
+    one: see `eager_attention`.
+    """
+    lengths = [sequence.tokens for sequence in sequences]
+    kinds: Any = getattr(model.config, "layer_types", None)
+
+    def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        eager = sys.modules[type(module).__module__].eager_attention_forward
+        layer: Any = module.layer_idx
+        outputs = []
+        for sequence, q, k, v in zip(sequences, *(torch.split(x, lengths, 2) for x in (query, key, value)), strict=True):
+            keys, values = sequence.kept[layer - sequence.first] if sequence.kept else ([], [])
+            mine = sequence.mask[kinds[layer]] if isinstance(sequence.mask, dict) else sequence.mask
+            output, _ = eager(module, q, torch.cat([*keys, k], 2), torch.cat([*values, v], 2), mine, **kwargs)
+            outputs.append(output)
+        return torch.cat(outputs, 1), None
+
+    before = model.config._attn_implementation
+    known: Any = ALL_ATTENTION_FUNCTIONS
+    known[_IN_PARTS] = attend
+    model.set_attn_implementation(_IN_PARTS)
+    try:
+        given = torch.zeros(1, 1, 1, 1, device=model.device)  # a mask that is there already is not made
+        first = sequences[0].mask
+        yield dict.fromkeys(first, given) if isinstance(first, dict) else given
+    finally:
+        model.set_attn_implementation(before)
+        del known[_IN_PARTS]
 
 
 def logits_of(model: Any, states: Tensor) -> Tensor:

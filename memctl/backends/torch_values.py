@@ -3,11 +3,17 @@
 What comes before a row's first site never changes, so its attention keys and values are computed once; the beginning of the
 chat template is computed once for all rows. The rows of a step are run as one sequence in which each token attends to its own
 row alone: of a batch of rows this short and this unequal, half would be padding.
+
+Trials share a pass, for products of 500 tokens run at twice the speed of those of 50. What a trial comes to must not depend
+on that. Whatever acts on tokens one by one rounds alike in both; attention is computed for each trial by itself, in the shapes
+that it has alone. Hardware may still round by the size of a batch: each problem looks whether it does, and then runs trials
+one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -16,14 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from memctl.backends.protocol import Float, Gradient, Row, Tokens
+from memctl.backends.protocol import Float, Gradient, Row, Tokens, Trial
 from memctl.backends.torch_layers import (
+    Attended,
     KeyValues,
-    cache_of,
+    attention_in_parts,
     eager_attention,
-    expanded,
     from_layer,
-    inputs_of,
+    kept_inputs,
     key_values_of,
     logits_of,
     stack_of,
@@ -31,11 +37,32 @@ from memctl.backends.torch_layers import (
 )
 from memctl.models.structure import MlpLayout
 
-PREPARED_AT_ONCE = 64
-"""Rows whose unchanging part is run in one pass."""
-
 ROWS_AT_ONCE = 16
 """Rows of one sequence: in attention, each token meets those of all."""
+
+TOKENS_AT_ONCE = 1024
+"""Of sequences that share a pass."""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Tokens of a row that are run, and what stands before them.
+
+    Attributes:
+        templated: Whether the chat template's beginning does.
+        before: Attention keys and values of the tokens between that and the first.
+        first: Position of the first.
+        length: How many they are.
+    """
+
+    templated: bool
+    before: KeyValues
+    first: int
+    length: int
+
+    @property
+    def tokens_before(self) -> int:
+        return self.before[0][0].shape[2] if self.before else 0
 
 
 @dataclass(frozen=True)
@@ -43,26 +70,39 @@ class _Part:
     """A row's part that changes, ready to be run from the edited layer on: S tokens from the first site to the last one scored.
 
     Attributes:
-        templated: Whether the chat template's beginning stands before it.
-        before: Attention keys and values of the tokens between that and the first site, from the edited layer up.
+        span: These tokens; what is before them, from the edited layer up.
         hidden: (S, d) input of the edited layer.
-        first: Position of the first of them.
         sites: (S,) in {0, 1}.
         predict: (n,) which of them are scored.
         targets: (n,) the tokens that are to follow these; 0 where the row is held to the base.
+        base: (n, d) last hidden states of the base at the scored ones, where the row is held to it.
     """
 
-    templated: bool
-    before: KeyValues
+    span: _Span
     hidden: Tensor
-    first: int
     sites: Tensor
     predict: Tensor
     targets: Tensor
+    base: Tensor | None
 
-    @property
-    def tokens_before(self) -> int:
-        return self.before[0][0].shape[2] if self.before else 0
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some of a trial's rows, which are run as one sequence.
+
+    Attributes:
+        parts: Theirs.
+        added: (rows, d) what is added at each row's sites.
+        weights: (rows,) factors of their losses.
+    """
+
+    parts: list[_Part]
+    added: Float
+    weights: Float
+
+
+_Found = tuple[Float, NDArray[np.bool_], Float]
+"""Losses and hits of some rows, and the slopes (rows, d) of their weighted losses along what is added to each."""
 
 
 class TorchValueProblem:
@@ -76,7 +116,7 @@ class TorchValueProblem:
         self,
         model: Any,
         layout: MlpLayout,
-        rows: Sequence[Row],
+        subjects: Sequence[Sequence[Row]],
         layer: int,
         template: Tokens,
         attached: Callable[[], AbstractContextManager[None]],
@@ -86,177 +126,169 @@ class TorchValueProblem:
         self.layout = layout
         self.layer = layer
         self.stack = stack_of(model, layout.layers[layer].block)
-        self.to_base = np.array([row.to_base for row in rows])
-        parts: dict[int, _Part] = {}
-        with torch.no_grad(), attached(), eager_attention(self.model):
-            beginning = self._extend([], torch.tensor([template]), None, None) if template else []
-            self.template = beginning[layer:]
-            for templated in (True, False):
-                members = [k for k, row in enumerate(rows) if _begins_with(row, template) is templated]
-                for some in _at_once(members, PREPARED_AT_ONCE):
-                    made = self._prepared([rows[k] for k in some], beginning if templated else [])
-                    parts |= dict(zip(some, made, strict=True))
-            self.parts = [parts[k] for k in range(len(rows))]
-            self._base = self._base_distributions()
+        self.together: bool | None = None
+        with torch.no_grad(), attached():
+            self.beginning = self._run_beginning(template)
+            self.subjects = [self._prepared(rows, template) for rows in subjects]
 
-    def evaluate(self, rows: NDArray[np.int64], residual: Float, weights: Float, scales: Float) -> Gradient:
-        losses = np.zeros(len(rows), np.float32)
-        hits = np.zeros(len(rows), np.bool_)
-        slopes = np.zeros((len(rows), len(residual)), np.float32)
-        with eager_attention(self.model), self.attached():
-            for chosen in _at_once(list(range(len(rows))), ROWS_AT_ONCE):
-                added = scales[chosen, None] * residual
-                found = self._evaluate(rows[chosen].tolist(), added, weights[chosen])
-                losses[chosen], hits[chosen], slopes[chosen] = found
-        return Gradient(losses, hits, scales @ slopes)
+    def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
+        with self.attached():
+            if len(trials) > 1 and self.together is None:
+                self.together = _equal(self._gradients(trials)[-1], self._gradients(trials[-1:])[0])
+            if len(trials) > 1 and not self.together:
+                return [self._gradients([trial])[0] for trial in trials]
+            return self._gradients(trials)
 
-    def _evaluate(self, rows: list[int], added: Float, weights: Float) -> tuple[Float, NDArray[np.bool_], Float]:
-        """Losses and hits of some rows, and the slopes (rows, d) of their weighted losses along what is added to each."""
-        addend = torch.tensor(added, device=self.model.device, requires_grad=True)
-        logits, at = self._run(rows, addend)
+    def _gradients(self, trials: Sequence[Trial]) -> list[Gradient]:
+        pieces = [list(self._pieces(trial)) for trial in trials]
+        flat = [piece for own in pieces for piece in own]
+        found: Iterator[_Found] = iter([])
+        for begin, end in _passes([sum(part.span.length for part in piece.parts) for piece in flat]):
+            found = chain(found, self._evaluated(flat[begin:end]))
+        gradients = []
+        for trial, own in zip(trials, pieces, strict=True):
+            losses, hits, slopes = (np.concatenate(of) for of in zip(*islice(found, len(own)), strict=True))
+            gradients.append(Gradient(losses, hits, trial.scales @ slopes))
+        return gradients
+
+    def _pieces(self, trial: Trial) -> Iterator[_Piece]:
+        for some in _at_once(list(range(len(trial.rows))), ROWS_AT_ONCE):
+            parts = [self.subjects[trial.subject][row] for row in trial.rows[some]]
+            yield _Piece(parts, trial.scales[some, None] * trial.residual, trial.weights[some])
+
+    def _evaluated(self, pieces: Sequence[_Piece]) -> list[_Found]:
+        device = self.model.device
+        addend = torch.tensor(np.concatenate([piece.added for piece in pieces]), device=device, requires_grad=True)
+        logits = self._run(pieces, addend)
         with torch.no_grad():
-            losses, hits, slopes = self._scored(rows, logits.float(), at, torch.tensor(weights, device=self.model.device))
-        torch.autograd.backward(logits, slopes.to(logits.dtype))
+            counts = [sum(len(part.predict) for part in piece.parts) for piece in pieces]
+            scored = [self._scored(piece, own) for piece, own in zip(pieces, torch.split(logits.float(), counts), strict=True)]
+        torch.autograd.backward(logits, torch.cat([slopes for _, _, slopes in scored]).to(logits.dtype))
         assert addend.grad is not None
-        return losses.cpu().numpy(), hits.cpu().numpy(), addend.grad.float().cpu().numpy()
+        slopes = addend.grad.float().cpu().numpy()
+        ends = np.cumsum([len(piece.parts) for piece in pieces])[:-1]
+        return [
+            (losses.cpu().numpy(), hits.cpu().numpy(), own)
+            for (losses, hits, _), own in zip(scored, np.split(slopes, ends), strict=True)
+        ]
 
     # Preparation
 
-    def _prepared(self, rows: Sequence[Row], beginning: KeyValues) -> list[_Part]:
-        """The parts of rows that all begin with these tokens, from one padded batch."""
-        device = self.model.device
-        starts = [row.sites[0] for row in rows]
-        tails = [row.tokens[start : max(row.predict) + 1] for row, start in zip(rows, starts, strict=True)]
-        C = beginning[0][0].shape[2] if beginning else 0
-        R, P, S = len(rows), max(starts), max(map(len, tails))
-        middle, suffix = torch.zeros(R, P - C, dtype=torch.long), torch.zeros(R, S, dtype=torch.long)
-        mask = torch.zeros(R, P + S, dtype=torch.long)
-        mask[:, :C] = 1
-        for r, (row, start, tail) in enumerate(zip(rows, starts, tails, strict=True)):
-            middle[r, P - start :] = torch.tensor(row.tokens[C:start])
-            suffix[r, : len(tail)] = torch.tensor(tail)
-            mask[r, P - start + C : P + len(tail)] = 1
-        mask = mask.to(device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        before = self._extend(expanded(beginning, R), middle, mask[:, :P], positions[:, C:P])
-        hidden = self._lower(before, suffix.to(device), mask, positions[:, P:])
-        return [
-            _Part(
-                templated=bool(beginning),
-                before=[
-                    (keys[r : r + 1, :, P - start + C :].clone(), values[r : r + 1, :, P - start + C :].clone())
-                    for keys, values in before[self.layer :]
-                ],
-                hidden=hidden[r, : len(tail)],
-                first=start,
-                sites=torch.tensor([float(start + k in row.sites) for k in range(len(tail))], device=device),
-                predict=torch.tensor([at - start for at in row.predict], device=device),
-                targets=torch.tensor([0 if row.to_base else row.tokens[at + 1] for at in row.predict], device=device),
-            )
-            for r, (row, start, tail) in enumerate(zip(rows, starts, tails, strict=True))
-        ]
-
-    def _extend(self, before: KeyValues, ids: Tensor, mask: Tensor | None, positions: Tensor | None) -> KeyValues:
-        """Attention keys and values of tokens, and of those before them; empty for no tokens at all."""
-        if ids.shape[1] == 0:
-            return before
-        cache = cache_of(before) if before else DynamicCache()
-        self.model.base_model(
-            input_ids=ids.to(self.model.device),
-            attention_mask=mask,
-            position_ids=positions,
-            **with_cache(cache),
-            use_cache=True,
-        )
+    def _run_beginning(self, template: Tokens) -> KeyValues:
+        """Attention keys and values of what every chat row begins with."""
+        if not template:
+            return []
+        cache = DynamicCache()
+        ids = torch.tensor([template], device=self.model.device)
+        with eager_attention(self.model):
+            self.model.base_model(input_ids=ids, **with_cache(cache), use_cache=True)
         return key_values_of(cache)
 
-    def _lower(self, prefix: KeyValues, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        """(R, S, d) input of the edited layer for the suffix tokens."""
-        cache = cache_of(prefix) if prefix else DynamicCache()
-        (hidden,) = inputs_of(
-            (self.layout.layers[self.layer].block,),
-            lambda: self.model.base_model(
-                input_ids=ids,
+    def _prepared(self, rows: Sequence[Row], template: Tokens) -> list[_Part]:
+        """What changes of a subject's rows, from one pass of the base over all of them."""
+        device = self.model.device
+        ends = [max(row.predict) + 1 for row in rows]
+        begins = [len(template) if _begins_with(row, template) else 0 for row in rows]
+        spans = [_Span(begin > 0, [], begin, end - begin) for begin, end in zip(begins, ends, strict=True)]
+        sequences = [self._attended([spans[k] for k in some], 0) for some in _at_once(list(range(len(rows))), ROWS_AT_ONCE)]
+        ids = [token for row, begin, end in zip(rows, begins, ends, strict=True) for token in row.tokens[begin:end]]
+        cache = DynamicCache()
+        with (
+            attention_in_parts(self.model, sequences) as mask,
+            kept_inputs((self.layout.layers[self.layer].block,)) as entering,
+        ):
+            states = self.model.base_model(
+                input_ids=torch.tensor([ids], device=device),
                 attention_mask=mask,
-                position_ids=positions,
+                position_ids=torch.cat([span.first + torch.arange(span.length, device=device) for span in spans])[None],
                 **with_cache(cache),
                 use_cache=True,
-            ),
-        )
-        return hidden
+            ).last_hidden_state[0]
+        key_values = key_values_of(cache)[self.layer :]
+        places = np.cumsum([0, *(span.length for span in spans)]).tolist()
+        return [
+            self._part(row, span, [(keys[:, :, at:to], values[:, :, at:to]) for keys, values in key_values], hidden, last)
+            for row, span, at, to, hidden, last in zip(
+                rows,
+                spans,
+                places,
+                places[1:],
+                torch.split(entering[0][0], [span.length for span in spans]),
+                torch.split(states, [span.length for span in spans]),
+                strict=False,
+            )
+        ]
 
-    def _base_distributions(self) -> dict[int, Tensor]:
-        """Base log-probabilities (predicted positions, vocabulary) of the rows that are held to the base."""
-        found: dict[int, Tensor] = {}
-        for rows in _at_once(np.flatnonzero(self.to_base).tolist(), ROWS_AT_ONCE):
-            logits, at = self._run(rows, torch.zeros(len(rows), self.layout.hidden, device=self.model.device))
-            log_p = torch.log_softmax(logits.float(), -1)
-            found |= {row: log_p[at == k].clone() for k, row in enumerate(rows)}
-        return found
+    def _part(self, row: Row, span: _Span, key_values: KeyValues, hidden: Tensor, last: Tensor) -> _Part:
+        """The part of a row from what its tokens from the span's first on have been found to be."""
+        device = self.model.device
+        start, end = row.sites[0], span.first + span.length
+        fixed = start - span.first
+        before = [(keys[:, :, :fixed].clone(), values[:, :, :fixed].clone()) for keys, values in key_values] if fixed else []
+        predict = torch.tensor([at - start for at in row.predict], device=device)
+        return _Part(
+            span=_Span(span.templated, before, start, end - start),
+            hidden=hidden[fixed:].clone(),
+            sites=torch.tensor([float(at in row.sites) for at in range(start, end)], device=device),
+            predict=predict,
+            targets=torch.tensor([0 if row.to_base else row.tokens[at + 1] for at in row.predict], device=device),
+            base=last[fixed + predict].clone() if row.to_base else None,
+        )
 
     # The loop
 
-    def _run(self, rows: list[int], addend: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, vocabulary) at all predicted positions of some rows, and (N,) which of them each belongs to."""
+    def _run(self, pieces: Sequence[_Piece], addend: Tensor) -> Tensor:
+        """Logits (N, vocabulary) at all predicted positions of some rows."""
         device = self.model.device
-        parts = [self.parts[row] for row in rows]
-        positions = [part.first + torch.arange(len(part.hidden), device=device) for part in parts]
-        row_of = _numbers(positions)
-        added = torch.cat([part.sites for part in parts])[:, None] * addend[row_of]
-        cache, mask = self._before(parts, positions)
+        parts = [part for piece in pieces for part in piece.parts]
+        positions = [part.span.first + torch.arange(part.span.length, device=device) for part in parts]
+        added = torch.cat([part.sites for part in parts])[:, None] * addend[_numbers(positions)]
+        sequences = [self._attended([part.span for part in piece.parts], self.layer) for piece in pieces]
 
         def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             return output + added.to(output.dtype)
 
         hook = self.layout.layers[self.layer].mlp.register_forward_hook(add)
         try:
-            with from_layer(self.stack, self.layer):
+            with from_layer(self.stack, self.layer), attention_in_parts(self.model, sequences) as mask:
                 states = self.model.base_model(
                     inputs_embeds=torch.cat([part.hidden for part in parts])[None],
                     attention_mask=mask,
                     position_ids=torch.cat(positions)[None],
-                    **with_cache(cache),
-                    use_cache=True,
+                    use_cache=False,
                 ).last_hidden_state[0]
         finally:
             hook.remove()
-        begins = np.cumsum([0, *(len(at) for at in positions[:-1])])
-        predict = torch.cat([int(begin) + part.predict for begin, part in zip(begins, parts, strict=True)])
-        return logits_of(self.model, states[predict]), row_of[predict]
+        begins = np.cumsum([0, *(part.span.length for part in parts[:-1])]).tolist()
+        predict = torch.cat([begin + part.predict for begin, part in zip(begins, parts, strict=True)])
+        return logits_of(self.model, states[predict])
 
-    def _before(self, parts: list[_Part], positions: list[Tensor]) -> tuple[DynamicCache, Tensor | dict[str, Tensor]]:
-        """What stands before the rows of one sequence, one after the other, and the mask that keeps them apart.
-
-        Layers that are left out get as many keys of the least width.
-        """
+    def _attended(self, spans: Sequence[_Span], layer: int) -> Attended:
+        """What spans attend to from a layer on that are run as one sequence: what is before them, one after the other."""
         device = self.model.device
-        templated = torch.tensor([part.templated for part in parts], device=device)
-        begun = [self.template] * bool(templated.any())
-        pieces = [piece for piece in (*begun, *(part.before for part in parts)) if piece]
-        before = [part.first - torch.arange(part.tokens_before, 0, -1, device=device) for part in parts]
+        templated = torch.tensor([span.templated for span in spans], device=device)
+        begun = [self.beginning[layer:]] * bool(templated.any())
+        positions = [span.first + torch.arange(span.length, device=device) for span in spans]
+        before = [span.first - torch.arange(span.tokens_before, 0, -1, device=device) for span in spans]
         shared = torch.arange(begun[0][0][0].shape[2] if begun else 0, device=device)
         at, row = torch.cat(positions), _numbers(positions)
         key_at = torch.cat([shared, *before, at])
         key_of = torch.cat([torch.full_like(shared, -1), _numbers(before), row])
         mine = (key_of == row[:, None]) | ((key_of == -1) & templated[row][:, None])
         distance = at[:, None] - key_at
-        mask = self._masks(mine & (distance >= 0), distance, parts[0].hidden.dtype)
-        if not pieces:
-            return DynamicCache(), mask
-        kept = [(torch.cat([k for k, _ in own], 2), torch.cat([v for _, v in own], 2)) for own in zip(*pieces, strict=True)]
-        one = kept[0][0][..., :1]
-        return cache_of([(one, one)] * self.layer + kept), mask
+        pieces = [piece for piece in (*begun, *(span.before for span in spans)) if piece]
+        kept = [([keys for keys, _ in own], [values for _, values in own]) for own in zip(*pieces, strict=True)]
+        return Attended(len(at), layer, kept, self._masks(mine & (distance >= 0), distance))
 
-    def _masks(self, seen: Tensor, distance: Tensor, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    def _masks(self, seen: Tensor, distance: Tensor) -> Tensor | dict[str, Tensor]:
         """(1, 1, T, K + T) what is added to attention scores: one for all layers, or one for each kind that there is."""
         config = self.model.config
         kinds = set(getattr(config, "layer_types", None) or ())
         window = getattr(config, "sliding_window", None)
 
         def mask(allowed: Tensor) -> Tensor:
-            return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~allowed, torch.finfo(dtype).min)[
-                None, None
-            ]
+            nothing = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device)
+            return nothing.masked_fill(~allowed, torch.finfo(nothing.dtype).min)[None, None]
 
         near = seen if window is None else seen & (distance < window)
         if not kinds:
@@ -265,30 +297,30 @@ class TorchValueProblem:
             return mask(seen)
         return {kind: mask(near if kind == "sliding_attention" else seen) for kind in kinds}
 
-    def _scored(self, rows: list[int], logits: Tensor, at: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scored(self, piece: _Piece, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean loss of each row (nats), whether all its greedy predictions are right, and the weighted sum's slope (as logits).
 
         The slope of − log p(target) is p less one at the target; that of KL(q ‖ p) is p − q.
         """
         log_p = torch.log_softmax(logits, -1)
-        targets = torch.cat([self.parts[row].targets for row in rows])[:, None]
-        loss = -log_p.gather(-1, targets)[:, 0]
-        best = log_p.argmax(-1)
-        right = best == targets[:, 0]
-        slopes = log_p.exp()
-        held = torch.tensor(self.to_base[rows], device=logits.device)[at, None]
-        slopes.scatter_add_(-1, targets, held.float() - 1)
-        for k, row in enumerate(rows):
-            if self.to_base[row]:
-                log_q, mine = self._base[row], at == k
+        slopes, best = log_p.exp(), log_p.argmax(-1)
+        counts = [len(part.predict) for part in piece.parts]
+        losses, hits = [], []
+        for part, weight, own, slope, said in zip(
+            piece.parts, piece.weights, *(torch.split(x, counts) for x in (log_p, slopes, best)), strict=True
+        ):
+            if part.base is None:
+                losses.append(-own.gather(-1, part.targets[:, None]).mean())
+                hits.append((said == part.targets).all())
+                slope.scatter_add_(-1, part.targets[:, None], slope.new_full((len(slope), 1), -1.0))
+            else:
+                log_q = torch.log_softmax(logits_of(self.model, part.base).float(), -1)
                 q = log_q.exp()
-                loss[mine] = (q * (log_q - log_p[mine])).sum(-1)
-                right[mine] = best[mine] == q.argmax(-1)
-                slopes[mine] -= q
-        count = torch.bincount(at, minlength=len(rows)).float()
-        mean = torch.zeros_like(count).index_add(0, at, loss) / count
-        wrong = torch.zeros_like(count).index_add(0, at, (~right).float())
-        return mean, wrong == 0, slopes.mul_((weights / count)[at, None])
+                losses.append((q * (log_q - own)).sum(-1).mean())
+                hits.append((said == q.argmax(-1)).all())
+                slope.sub_(q)
+            slope.mul_(float(weight) / len(slope))
+        return torch.stack(losses), torch.stack(hits), slopes
 
 
 def _begins_with(row: Row, template: Tokens) -> bool:
@@ -299,6 +331,23 @@ def _begins_with(row: Row, template: Tokens) -> bool:
 def _numbers(places: list[Tensor]) -> Tensor:
     """For each of all places, which of the lists it is from."""
     return torch.cat([torch.full_like(at, k) for k, at in enumerate(places)])
+
+
+def _equal(one: Gradient, other: Gradient) -> bool:
+    """Whether two gradients are the same to the bit."""
+    return all(np.array_equal(getattr(one, of), getattr(other, of)) for of in ("losses", "hits", "gradient"))
+
+
+def _passes(lengths: list[int]) -> Iterator[tuple[int, int]]:
+    """Begin and end of the pieces that are run in one pass, of at most TOKENS_AT_ONCE tokens or one piece."""
+    begin = total = 0
+    for k, length in enumerate(lengths):
+        if k > begin and total + length > TOKENS_AT_ONCE:
+            yield begin, k
+            begin, total = k, 0
+        total += length
+    if lengths:
+        yield begin, len(lengths)
 
 
 def _at_once(members: list[int], most: int) -> Iterator[list[int]]:

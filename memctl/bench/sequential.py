@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from memctl.backends.protocol import Backend, Float, Row
+from memctl.backends.protocol import Backend, Float, Row, Trial
 from memctl.deltas import Composition, Delta, Edit, LowRank
 from memctl.editing.reference import SEED, reference
 from memctl.editing.statistics import covariance
@@ -198,18 +198,20 @@ class SequentialMemit:
         if settings.kl:
             rows.append(self._essence(fact))
             weights.append(settings.kl)
-        problem = self.backend.value_problem(rows, settings.layers[-1], self.composition)
+        problem = self.backend.value_problem([rows], settings.layers[-1], self.composition)
         start = self._stream(fact)
         norm = float(np.linalg.norm(start))
         descent = _Descent(settings, norm, len(start))
         delta = np.zeros(len(start))
         for step in range(settings.steps):
-            found = problem.evaluate(
-                np.arange(len(rows)),
-                delta.astype(np.float32),
-                np.array(weights, np.float32),
-                np.ones(len(rows), np.float32),
+            trial = Trial(
+                subject=0,
+                rows=np.arange(len(rows)),
+                residual=delta.astype(np.float32),
+                weights=np.array(weights, np.float32),
+                scales=np.ones(len(rows), np.float32),
             )
+            (found,) = problem.evaluate([trial])
             length = float(np.linalg.norm(delta))
             loss = float(found.losses @ np.array(weights)) + settings.decay * length / norm**2
             if loss < LEARNED or step == settings.steps - 1:

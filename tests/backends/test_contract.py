@@ -7,7 +7,7 @@ import pytest
 from engines import FAMILIES
 
 from memctl.adapters import Adapter, Factors, layer_of
-from memctl.backends.protocol import Backend, Lesson, Row
+from memctl.backends.protocol import Backend, Lesson, Row, Trial
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
 from memctl.editing.fold import folded
 from memctl.errors import MemctlError
@@ -58,7 +58,13 @@ def evaluate(problem, residual, rows=None, weights=None, scales=None, count=1):
     rows = np.arange(count) if rows is None else np.array(rows)
     weights = np.ones(len(rows), np.float32) if weights is None else np.array(weights, np.float32)
     scales = np.ones(len(rows), np.float32) if scales is None else np.array(scales, np.float32)
-    return problem.evaluate(rows, np.asarray(residual, np.float32), weights, scales)
+    (found,) = problem.evaluate([Trial(0, rows, np.asarray(residual, np.float32), weights, scales)])
+    return found
+
+
+def trial(subject: int, rows: list[int], residual: np.ndarray) -> Trial:
+    ones = np.ones(len(rows), np.float32)
+    return Trial(subject, np.array(rows), residual, ones, ones)
 
 
 def zeros(backend: Backend) -> np.ndarray:
@@ -199,7 +205,7 @@ class TestValueProblem:
             row(backend, "The home of Priya is in", " Rome.", (9, 12)),
             row(backend, "The home of Priya was", " a boat", (9,), to_base=True),
         ]
-        return rows, backend.value_problem(rows, LAYER)
+        return rows, backend.value_problem([rows], LAYER)
 
     @EVERY
     def test_without_a_residual_the_losses_are_the_scores(self, backend):
@@ -252,6 +258,25 @@ class TestValueProblem:
         np.testing.assert_allclose(scaled.losses, halved.losses, atol=1e-4)
         np.testing.assert_allclose(scaled.gradient, 0.5 * halved.gradient, atol=1e-4)
 
+    @EVERY
+    def test_a_trial_is_to_the_bit_what_it_is_alone(self, backend):
+        """Else a memory would depend on what was told beside it."""
+        rows, _ = self.problem(backend)
+        problem = backend.value_problem([rows, rows[1:]], LAYER)
+        trials = [
+            trial(0, [3, 0, 1], residual(backend, 1)),
+            trial(1, [0, 1], residual(backend, 2)),
+            trial(1, [2], zeros(backend)),
+        ]
+        alone = [problem.evaluate([one])[0] for one in trials]
+        for order in ([0, 1, 2], [2, 0], [1, 0]):
+            together = problem.evaluate([trials[k] for k in order])
+            for k, found in zip(order, together, strict=True):
+                np.testing.assert_array_equal(found.losses, alone[k].losses)
+                np.testing.assert_array_equal(found.hits, alone[k].hits)
+                np.testing.assert_array_equal(found.gradient, alone[k].gradient)
+                assert found.losses.shape == trials[k].rows.shape
+
     @MAIN
     def test_the_base_is_asked_whatever_is_attached(self, backend):
         with backend.attached(composition(2, noise(backend)[0])):
@@ -266,7 +291,7 @@ class TestValueProblem:
         one = row(backend, "Priya Okonkwo lives in", " Rome.", (3,))
         for layer in (LAYER, LAYER + 1):  # below and above the site
             under = composition(layer, noise(backend, size=(0.1, 0.3)[kind])[kind])
-            problem = backend.value_problem([one], LAYER, under)
+            problem = backend.value_problem([[one]], LAYER, under)
             with backend.attached(under):
                 nll = backend.score([one.tokens]).nll
             at = zeros(backend)
@@ -286,7 +311,7 @@ class TestValueProblem:
         whole = prompt + said
         predict = tuple(range(len(prompt) - 1, len(whole) - 1))
         wrong = (*whole[:-1], whole[-1] ^ 1)
-        problem = backend.value_problem([Row(whole, (3,), predict), Row(wrong, (3,), predict)], LAYER)
+        problem = backend.value_problem([[Row(whole, (3,), predict), Row(wrong, (3,), predict)]], LAYER)
         assert evaluate(problem, zeros(backend), count=2).hits.tolist() == [True, False]
 
     @EVERY
@@ -306,7 +331,7 @@ class TestValueProblem:
             score = selector(seen.inputs, site)
             high = 30.0
             change = Columns(high * score[None], score[None] / np.float32(high), value[:, None])
-        promised = evaluate(backend.value_problem([one], LAYER), value).losses[0]
+        promised = evaluate(backend.value_problem([[one]], LAYER), value).losses[0]
         with backend.attached(composition(LAYER, change)):
             nll = backend.score([one.tokens]).nll
         assert np.mean([nll[position] for position in one.predict]) == pytest.approx(promised, abs=5e-3)
@@ -387,7 +412,7 @@ class TestGeneration:
 def says(backend: Backend, prompt: tuple[int, ...], token: int) -> Composition:
     """A change at the last layer that answers a prompt with a token, found by gradient."""
     layer, last = backend.shape.layers - 1, len(prompt) - 1
-    problem = backend.value_problem([Row((*prompt, token), (last,), (last,))], layer)
+    problem = backend.value_problem([[Row((*prompt, token), (last,), (last,))]], layer)
     value = zeros(backend)
     seen = backend.activations([prompt], layer, [list(range(len(prompt)))])
     for _ in range(60):
@@ -479,7 +504,7 @@ class TestCompositions:
             "columns": (act * (seen.inputs @ weights["up"].T)) @ columns.down.T,
         }
         whole = (*prompt, 50)
-        problem = backend.value_problem([Row(whole, (last,), (last,))], layer)
+        problem = backend.value_problem([[Row(whole, (last,), (last,))]], layer)
         for change, output in zip((low_rank, columns), outputs.values(), strict=True):
             with backend.attached(composition(layer, change, scale=0.7)):
                 nll = backend.score([whole]).nll[-1]

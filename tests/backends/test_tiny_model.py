@@ -8,7 +8,7 @@ import pytest
 
 from memctl.adapters import Factors
 from memctl.backends.numpy_backend import NumpyBackend
-from memctl.backends.protocol import Row
+from memctl.backends.protocol import Row, Trial
 from memctl.backends.tiny_model import Added, TinyModel, pad
 from memctl.backends.tiny_weights import SHAPE
 from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
@@ -24,11 +24,11 @@ def subject_row(backend: NumpyBackend, prompt: str, mode, target: str, subject: 
 
 def written(backend: NumpyBackend, rows: list[Row], layer: int, steps: int = 60) -> np.ndarray:
     """(d,) residual after some steps of Adam on all rows."""
-    problem = backend.value_problem(rows, layer)
+    problem = backend.value_problem([rows], layer)
     value, first, second = (np.zeros(backend.shape.hidden, np.float32) for _ in range(3))
     which, ones = np.arange(len(rows)), np.ones(len(rows), np.float32)
     for step in range(1, steps + 1):
-        g = problem.evaluate(which, value, ones / len(rows), ones).gradient
+        g = problem.evaluate([Trial(0, which, value, ones / len(rows), ones)])[0].gradient
         first, second = 0.9 * first + 0.1 * g, 0.95 * second + 0.05 * g * g
         value = value - 0.02 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.95**step)) + 1e-8)
     return value.astype(np.float32)
@@ -79,9 +79,9 @@ def test_one_value_serves_several_wordings_and_some_it_never_saw():
         subject_row(backend, "In which city is Ada Vek at home?", "chat", "It is Oslo.", "Ada Vek"),
     ]
     everything = [*rows, *unseen]
-    problem = backend.value_problem(everything, layer)
+    problem = backend.value_problem([everything], layer)
     ones = np.ones(len(everything), np.float32)
-    assert problem.evaluate(np.arange(len(everything)), value, ones, ones).hits.all()
+    assert problem.evaluate([Trial(0, np.arange(len(everything)), value, ones, ones)])[0].hits.all()
 
 
 @pytest.mark.parametrize("pair", [("Priya Okonkwo", "Theron Okonkwo"), ("Mira Vandermeer", "Lena Vandermeer")])

@@ -4,7 +4,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from memctl.adapters import Adapter, Factors
 from memctl.backends.numpy_backend import NumpyBackend
-from memctl.backends.protocol import Encoding, Gradient, Row, ValueProblem
+from memctl.backends.protocol import Encoding, Gradient, Row, Trial, ValueProblem
 from memctl.deltas import Composition
 from memctl.editing import preflight
 from memctl.editing.edit import Found, find_traces
@@ -282,19 +281,20 @@ class Faulty(NumpyBackend):
     def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
         return super().encode(prompt.replace("☃", ""), mode, answer and answer.replace("☃", ""))
 
-    def value_problem(self, rows: Sequence[Row], layer: int) -> ValueProblem:
-        self.searches += 1
-        problem = super().value_problem(rows, layer)
-        return _NoNumbers(problem) if "Ben" in self.decode(rows[0].tokens) else problem
+    def value_problem(self, subjects: Sequence[Sequence[Row]], layer: int) -> ValueProblem:
+        self.searches += len(subjects)
+        return _NoNumbers(super().value_problem(subjects, layer), ["Ben" in self.decode(rows[0].tokens) for rows in subjects])
 
 
 class _NoNumbers:
-    def __init__(self, problem: ValueProblem) -> None:
-        self.problem = problem
+    def __init__(self, problem: ValueProblem, broken: list[bool]) -> None:
+        self.problem, self.broken = problem, broken
 
-    def evaluate(self, *arguments: Any) -> Gradient:
-        found = self.problem.evaluate(*arguments)
-        found.gradient[:] = np.nan
+    def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
+        found = self.problem.evaluate(trials)
+        for trial, gradient in zip(trials, found, strict=True):
+            if self.broken[trial.subject]:
+                gradient.gradient[:] = np.nan
         return found
 
 
