@@ -30,7 +30,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         layer: The decoder layer that is edited, from 0; −1 is a little under half of the depth.
-        units: Added MLP units per subject; 0 is plain MEMIT.
+        units: 1: each subject gets added MLP units of its own; 0: plain MEMIT.
         damping: λ of the solve, relative to the mean of diag(KᵀC⁻¹K).
         steps: Most optimisation steps of the value of one fact; of a subject with n facts √n times as many.
         wordings: Training cues of a fact that are sampled in each step.
@@ -38,8 +38,8 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         probe_weight: Factor of their KL divergence to the base; with n facts divided by n.
         learning_rate: Length of the first step, relative to the norm of the layer's typical output; with n facts times √n.
         norm_bound: Longest value, in the same unit; with n facts times √n.
-        threshold: θ, the score under which a unit is silent.
-        sharpness: β of a unit's gate.
+        threshold: θ, the score under which a subject's units are silent.
+        sharpness: β of their gates.
         look_alikes: Names with the subject's last word, and with its first, that a unit must not answer to.
     """
 
@@ -53,7 +53,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     learning_rate: Annotated[float, Meta(gt=0)] = 0.8
     norm_bound: Annotated[float, Meta(gt=0)] = 10.0
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.58
-    sharpness: Annotated[float, Meta(gt=0)] = 150.0
+    sharpness: Annotated[float, Meta(gt=0)] = 100.0
     look_alikes: tuple[int, int] = (80, 24)
 
 

@@ -45,7 +45,7 @@ def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics
     count, width = len(units.gate), backend.shape.intermediate
     if count > room(backend):
         raise GateRefused(
-            f"{count} edits are more than the {room(backend)} neurons of layer {layer} that may give way to them",
+            f"{count} units of edits are more than the {room(backend)} neurons of layer {layer} that may give way to them",
             "consolidate fewer facts at once: --facts",
         )
     first = min(skipped * min(count, LOT), room(backend) - count)
@@ -67,12 +67,13 @@ def shared_out(adapter: Adapter, backend: Backend, layer: int, units: Columns, s
 
     Args:
         adapter: One that took just these units over, at whatever scales.
-        scales: Of each unit's edit, from 0.0, where the adapter has all of it.
+        scales: Of each edit, from 0.0, where the adapter has all of it; all have as many units.
     """
+    own = np.repeat(np.array(scales, np.float32), len(units.gate) // len(scales))
     path = backend.tensor_names(layer)["down"].removesuffix(".weight")
     chosen = adapter.projections[path].A
     given = chosen.argmax(axis=1)
-    left = units.down * (1 - np.array(scales, np.float32))
+    left = units.down * (1 - own)
     down = Factors(chosen, left - backend.mlp_weights(layer)["down"][:, given])
     return Adapter({**adapter.projections, path: down})
 

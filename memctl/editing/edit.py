@@ -12,7 +12,7 @@ import numpy as np
 from memctl.backends.protocol import Activations, Backend, Float
 from memctl.deltas import Columns, Delta
 from memctl.editing.first_guess import first_guess
-from memctl.editing.selectors import TOUCHED, activation, fit_selector
+from memctl.editing.selectors import TOUCHED, firing, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import Statistics, covariance, statistics
 from memctl.editing.subjects import last_tokens
@@ -30,7 +30,7 @@ class Found:
     Attributes:
         loss: Mean negative log-likelihood (nats a token) of the targets in the search's last step.
         norm: Length of the value relative to its bound: 1 is at the bound.
-        touched: Share of the reference tokens on which a unit's activation is at least TOUCHED; None for plain edits.
+        touched: Share of the reference tokens on which the units add up to at least TOUCHED; None for plain edits.
     """
 
     trace: Trace
@@ -99,10 +99,10 @@ def _found(backend: Backend, layer: int, subject: Subject, value: Value, stats: 
     key, touched = _by_mode(seen.keys, modes), None
     if settings.units:
         selector = fit_selector(backend, layer, subject.name, value.cues, seen.inputs, modes, stats, settings)
-        gate, up = selector.gate[None], selector.up[None]
+        gate, up = selector.gate, selector.up
         key = _by_mode(seen.inputs, modes)
-        acting = activation(backend.activation, gate, up, stats.reference)
-        touched = float((acting >= TOUCHED).any(axis=1).mean())
+        acting = firing(backend.activation, gate, up, stats.reference, [len(gate)])
+        touched = float((acting >= TOUCHED).mean())
     if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
         raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
     bound = of_facts(settings, len(subject.facts)).norm_bound * float(stats.output_norm[0])

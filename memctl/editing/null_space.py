@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from memctl.deltas import Columns, Delta, LowRank
-from memctl.editing.selectors import activation
-from memctl.editing.solve import Double, Trace, collisions
+from memctl.editing.selectors import activation, firing
+from memctl.editing.solve import Double, Trace, collisions, shared_output
 
 HELD = 1e-16
 """Share of the held keys' energy, each key of length 1, under which a direction of theirs is noise and left free. A held key
@@ -59,22 +59,21 @@ def refresh_units(traces: Sequence[Trace], deltas: Sequence[Delta], refreshed: C
     """
     changes = [_columns(delta) for delta in deltas]
     gate, up = (np.concatenate([getattr(change, part) for change in changes]) for part in ("gate", "up"))
-    K = activation(act, gate, up, _keys(traces).T).T.astype(np.float64)
-    unit_of = np.repeat(np.arange(len(traces)), [len(change.gate) for change in changes])
+    K = firing(act, gate, up, _keys(traces).T, [len(change.gate) for change in changes]).T.astype(np.float64)
     key_of, values = _values(traces)
-    down = np.concatenate([change.down for change in changes], axis=1).astype(np.float64)
+    down = np.stack([change.down[:, 0] for change in changes], axis=1).astype(np.float64)
     after = list(deltas)
-    for group in collisions(K, unit_of, key_of, len(traces)):
+    for group in collisions(K, key_of):
         wanted = np.isin(key_of, [k for k in group if traces[k].subject in refreshed])
         if not wanted.any():
             continue
-        units, held = np.isin(unit_of, group), np.isin(key_of, group) & ~wanted
-        Z = free_directions(K[np.ix_(units, held)], K[np.ix_(units, wanted)])
-        new = down[:, units] + (values[:, wanted] - down @ K[:, wanted]) @ Z.T
-        for k in group:
-            change = replace(changes[k], down=np.ascontiguousarray(new[:, unit_of[units] == k], np.float32))
+        held = np.isin(key_of, group) & ~wanted
+        Z = free_directions(K[group][:, held], K[group][:, wanted])
+        new = down[:, group] + (values[:, wanted] - down @ K[:, wanted]) @ Z.T
+        for k, output in zip(group, new.T, strict=True):
+            change = replace(changes[k], down=shared_output(output, len(changes[k].gate)))
             after[k] = _with(deltas[k], traces[k], change)
-    stored = np.concatenate([_columns(delta).down for delta in after], axis=1).astype(np.float64)
+    stored = np.stack([_columns(delta).down[:, 0] for delta in after], axis=1).astype(np.float64)
     return _measured(traces, after, refreshed, down @ K, stored @ K)
 
 

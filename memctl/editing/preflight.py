@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from memctl.backends.protocol import Float
 from memctl.editing.edit import Found
 from memctl.editing.inspection import cosine
-from memctl.editing.selectors import activation
+from memctl.editing.selectors import firing
 from memctl.editing.solve import Trace
 
 UNLEARNED = 1.0
@@ -103,11 +103,11 @@ def _refusal(found: Found, blocking: Sequence[Collision], same: float) -> str:
 
 
 def _unit_likeness(trace: Trace, others: Sequence[Trace], act: str) -> Float:
-    """(others,) highest activation of either's units at the other's keys."""
+    """(others,) highest firing of either's units at the other's keys."""
     likeness = [
         max(
-            activation(act, trace.gate, trace.up, other.key.T).max(initial=0.0),
-            activation(act, other.gate, other.up, trace.key.T).max(initial=0.0),
+            firing(act, trace.gate, trace.up, other.key.T, [len(trace.gate)]).max(initial=0.0),
+            firing(act, other.gate, other.up, trace.key.T, [len(other.gate)]).max(initial=0.0),
         )
         for other in others
     ]

@@ -1,10 +1,10 @@
 """The closed form of an edit: `ΔW = R K'ᵀ (K' K'ᵀ + λ C')⁻¹`, jointly for all live memories, from the pristine base.
 
 Plain MEMIT (Meng et al. 2023, eq. 14) takes the keys k of `down_proj` for K' and C = E[kkᵀ]. With added units the key is
-extended to `[k ; a(x)]` and C' = diag(C, E[aaᵀ]). The units are silent on ordinary text, so E[aaᵀ] is some millions of times
-smaller than their activation at the subject, and the solve puts the whole edit into their columns: what the dense part
-would get is under float32's resolution and is left out. Then a memory's columns depend on another one's only where the
-units of the two fire on each other, and each group of such memories is solved by itself.
+extended to `[k ; a(x)]`, a(x) what the units of each memory add up to, and C' = diag(C, E[aaᵀ]). The units are silent on
+ordinary text, so E[aaᵀ] is some millions of times smaller than their firing at the subject, and the solve puts the whole edit
+into their columns: what the dense part would get is under float32's resolution and is left out. Then a memory's columns depend
+on another one's only where the units of the two fire on each other, and each group of such memories is solved by itself.
 
 Everything here is float64 and in canonical order (sorted by subject), so that the result is a function of the set.
 """
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from memctl.deltas import Columns, Delta, Edit, LowRank
-from memctl.editing.selectors import activation
+from memctl.editing.selectors import firing
 
 Double = NDArray[np.float64]
 
 COLLISION = 1e-3
-"""Activation of one subject's unit on another subject from which the two are solved together."""
+"""Firing of one subject's units on another subject from which the two are solved together."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Trace:
         key: (d, p) MLP inputs, or for plain MEMIT (m, p) `down_proj` inputs, at the subject's last token: the
             means over raw and over chat cues.
         residual: (d, 1) the value δ.
-        gate, up: (n, d) the subject's units; empty for plain MEMIT.
+        gate, up: (n, d) the subject's units, which have one output; empty for plain MEMIT.
     """
 
     subject: str
@@ -52,35 +52,38 @@ def solve_units(traces: Sequence[Trace], act: str, damping: float) -> list[Delta
     G = np.concatenate([trace.gate for trace in traces])
     U = np.concatenate([trace.up for trace in traces])
     X = np.concatenate([trace.key.T for trace in traces])
-    K = activation(act, G, U, X).T.astype(np.float64)
-    unit_of = np.repeat(np.arange(len(traces)), [len(trace.gate) for trace in traces])
+    K = firing(act, G, U, X, [len(trace.gate) for trace in traces]).T.astype(np.float64)
     key_of = np.repeat(np.arange(len(traces)), [trace.key.shape[1] for trace in traces])
     deltas: dict[int, Delta] = {}
-    for group in collisions(K, unit_of, key_of, len(traces)):
-        units, keys = np.isin(unit_of, group), np.isin(key_of, group)
+    for group in collisions(K, key_of):
+        keys = np.isin(key_of, group)
         R = np.concatenate([np.repeat(traces[k].residual, traces[k].key.shape[1], axis=1) for k in group], axis=1).astype(
             np.float64
         )
-        D = _units_of_group(K[np.ix_(units, keys)], R, damping)
-        for k in group:
-            mine = unit_of[units] == k
+        D = _outputs_of_group(K[group][:, keys], R, damping)
+        for k, output in zip(group, D.T, strict=True):
             trace = traces[k]
-            change = Columns(trace.gate, trace.up, np.ascontiguousarray(D[:, mine], np.float32))
+            change = Columns(trace.gate, trace.up, shared_output(output, len(trace.gate)))
             deltas[k] = Delta((Edit(trace.layer, change, trace.key, trace.residual),))
     return [deltas[k] for k in range(len(traces))]
 
 
-def _units_of_group(K: Double, R: Double, damping: float) -> Double:
+def shared_output(output: Double, units: int) -> NDArray[np.float32]:
+    """(d, units) the `down` of units that have one output (d,) together."""
+    return np.repeat(output.astype(np.float32)[:, None], units, axis=1)
+
+
+def _outputs_of_group(K: Double, R: Double, damping: float) -> Double:
     """`R Kᵀ (K Kᵀ + λ C_a)⁻¹` with C_a, the units' second moment on ordinary text, as a small ridge."""
     ridge = damping * 1e-3 * np.trace(K @ K.T) / len(K)
     return np.asarray(np.linalg.solve(K @ K.T + ridge * np.eye(len(K)), K @ R.T).T)
 
 
-def collisions(K: Double, unit_of: NDArray[np.int64], key_of: NDArray[np.int64], count: int) -> list[list[int]]:
-    """Groups of memories whose units fire on each other, each ascending; K is (units, keys)."""
-    group = np.arange(count)
-    for unit, key in zip(*np.nonzero(np.abs(K) > COLLISION), strict=True):
-        a, b = sorted((group[unit_of[unit]], group[key_of[key]]))
+def collisions(K: Double, key_of: NDArray[np.int64]) -> list[list[int]]:
+    """Groups of memories whose units fire on each other, each ascending; K is (memories, keys)."""
+    group = np.arange(len(K))
+    for memory, key in zip(*np.nonzero(np.abs(K) > COLLISION), strict=True):
+        a, b = sorted((group[memory], group[key_of[key]]))
         group[group == b] = a
     return [np.nonzero(group == root)[0].tolist() for root in np.unique(group)]
 

@@ -77,8 +77,9 @@ class Statistics:
 
     @cached_property
     def whitening(self) -> Float:
-        """(d, d) `V Λ^(−1/2)` of the moment's eigenvectors: in `x @ whitening` ordinary text has unit second moment."""
-        values, vectors = np.linalg.eigh(self.moment)
+        """(d, d) `V Λ^(−1/2)` of the covariance's eigenvectors: in `x @ whitening` ordinary text has unit covariance."""
+        mean = self.reference.mean(axis=0, dtype=np.float64)
+        values, vectors = np.linalg.eigh(self.moment - np.outer(mean, mean))
         whitening: Float = (vectors / np.sqrt(np.maximum(values, 1e-6 * values.max()))).astype(np.float32)
         return whitening
 

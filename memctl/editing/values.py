@@ -8,7 +8,7 @@ One residual δ per subject, found by gradient on the pristine base:
 Targets are whole (in chat a full sentence and the end of the turn). Probes are questions about other relations of the
 subject, scored from its name in the answer to the place of the object: without them one vector says "Jakarta" to whatever is
 asked, and with the place of the object alone it says "lives in" there. The scale s is drawn anew in each step, so that the
-value holds where a unit fires a little weaker.
+value holds where its units fire a little weaker.
 """
 
 import math
@@ -27,7 +27,8 @@ from memctl.facts import Cue, Fact
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
-SCALES = (0.65, 1.1)
+SCALES = (0.9, 1.1)
+"""Of the value in a step: how evenly units fire at their subject, nine times in ten between .94 and 1.07."""
 LEARNED = 0.05
 """Mean loss in nats, over one step's cues, under which a value counts as learned in that step."""
 

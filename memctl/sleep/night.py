@@ -11,6 +11,7 @@ from memctl.backends.protocol import Backend
 from memctl.consolidation.stages import renamed
 from memctl.consolidation.transplant import room
 from memctl.deltas import Columns, Composition
+from memctl.editing.selectors import UNITS
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import LedgerEntry
 from memctl.progress import Progress
@@ -52,7 +53,7 @@ class Night:
     @property
     def room(self) -> int | None:
         """How many subjects the base has room for in an adapter; None for any number."""
-        return room(self.backend) if self.settings.edit.units else None
+        return room(self.backend) // UNITS if self.settings.edit.units else None
 
     def saying(self, progress: Progress) -> "Night":
         """The same night with another progress."""
