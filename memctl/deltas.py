@@ -42,7 +42,7 @@ class Edit:
 
     Attributes:
         layer: Index of the decoder layer, from 0.
-        key: (m, p) mean inputs of `down_proj` at the subject's last token, or (n, p) activations of the units.
+        key: (m, p) mean inputs of `down_proj` at the subject's last token, or with units (d, p) of the MLP.
         residual: (d, p) what the layer's output lacks at those keys, `R = V* − W₀K`.
     """
 
@@ -50,6 +50,11 @@ class Edit:
     change: LowRank | Columns
     key: Array
     residual: Array
+
+    @property
+    def units(self) -> int:
+        """How many MLP units it adds; 0 for a low-rank change."""
+        return len(self.change.gate) if isinstance(self.change, Columns) else 0
 
 
 @dataclass(frozen=True)

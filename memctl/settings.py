@@ -30,7 +30,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         layer: The decoder layer that is edited, from 0; −1 is a little under half of the depth.
-        units: 1: each subject gets added MLP units of its own; 0: plain MEMIT.
+        units: Added MLP units per subject, 2; 0 is plain MEMIT.
         damping: λ of the solve, relative to the mean of diag(KᵀC⁻¹K).
         steps: Most optimisation steps of the value of one fact; of a subject with n facts √n times as many.
         wordings: Training cues of a fact that are sampled in each step.
@@ -44,7 +44,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     layer: Annotated[int, Meta(ge=-1)] = -1
-    units: Annotated[int, Meta(ge=0, le=1)] = 1
+    units: Literal[0, 2] = 2
     damping: Annotated[float, Meta(gt=0)] = 0.1
     steps: Annotated[int, Meta(ge=1)] = 28
     wordings: Annotated[int, Meta(ge=1)] = 3
@@ -276,7 +276,7 @@ def _describe(expected: Any) -> str:
         kinds = get_args(expected)
         return f"{len(kinds)} {'whole ' if kinds[0] is int else ''}numbers"
     if get_origin(expected) is Literal:
-        return "one of " + ", ".join(get_args(expected))
+        return "one of " + ", ".join(map(str, get_args(expected)))
     return _TYPES[expected]
 
 

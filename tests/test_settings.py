@@ -108,6 +108,9 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_values_from_a_shell_are_texts_of_their_type() -> None:
     assert checked("edit.look_alikes", "3, 4", "here") == (3, 4)
     assert checked("edit.damping", "1e-2", "here") == 0.01
+    assert checked("edit.units", "0", "here") == 0
+    with pytest.raises(UsageError, match="one of 0, 2"):
+        checked("edit.units", "1", "here")
     with pytest.raises(UsageError, match="no setting"):
         checked("nothing", "1", "here")
 

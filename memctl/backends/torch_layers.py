@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from memctl.errors import ModelUnavailable
+
 KeyValues = list[tuple[Tensor, Tensor]]
 """Attention keys and values, layer by layer, each (rows, heads, tokens, head width)."""
 
@@ -96,7 +98,7 @@ def attention_in_parts(model: Any, sequences: Sequence[Attended]) -> Iterator[An
 
     def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any) -> tuple[Tensor, None]:
         eager = sys.modules[type(module).__module__].eager_attention_forward
-        layer: Any = module.layer_idx
+        layer: Any = getattr(module, "layer_idx", None)
         outputs = []
         for sequence, q, k, v in zip(sequences, *(torch.split(x, lengths, 2) for x in (query, key, value)), strict=True):
             keys, values = sequence.kept[layer - sequence.first] if sequence.kept else ([], [])
@@ -108,8 +110,10 @@ def attention_in_parts(model: Any, sequences: Sequence[Attended]) -> Iterator[An
     before = model.config._attn_implementation
     known: Any = ALL_ATTENTION_FUNCTIONS
     known[_IN_PARTS] = attend
-    model.set_attn_implementation(_IN_PARTS)
     try:
+        model.set_attn_implementation(_IN_PARTS)
+        if model.config._attn_implementation != _IN_PARTS:
+            raise ModelUnavailable(f"the attention of {type(model).__name__} cannot be replaced", "use another base model")
         given = torch.zeros(1, 1, 1, 1, device=model.device)  # a mask that is there already is not made
         first = sequences[0].mask
         yield dict.fromkeys(first, given) if isinstance(first, dict) else given

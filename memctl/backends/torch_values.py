@@ -6,14 +6,14 @@ row alone: of a batch of rows this short and this unequal, half would be padding
 
 Trials share a pass, for products of 500 tokens run at twice the speed of those of 50. What a trial comes to must not depend
 on that. Whatever acts on tokens one by one rounds alike in both; attention is computed for each trial by itself, in the shapes
-that it has alone. Hardware may still round by the size of a batch: each problem looks whether it does, and then runs trials
-one by one.
+that it has alone. A problem's first trials are run both ways, and where one of them comes out in other bits, all further ones
+are run one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,11 @@ from memctl.models.structure import MlpLayout
 ROWS_AT_ONCE = 16
 """Rows of one sequence: in attention, each token meets those of all."""
 
-TOKENS_AT_ONCE = 1024
-"""Of sequences that share a pass."""
+IN_A_PASS = 1024
+"""Tokens of the sequences that share a pass, and half as many scored ones, whose distributions take a megabyte or two each."""
+
+LEAST = 16
+"""Rows of a product that rounds as larger ones do: those of under 12 are summed in other orders in float32."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class _Span:
     """Tokens of a row that are run, and what stands before them.
 
     Attributes:
-        templated: Whether the chat template's beginning does.
+        templated: Whether the chat template's beginning stands before them.
         before: Attention keys and values of the tokens between that and the first.
         first: Position of the first.
         length: How many they are.
@@ -101,7 +104,7 @@ class _Piece:
     weights: Float
 
 
-_Found = tuple[Float, NDArray[np.bool_], Float]
+_Outcome = tuple[Float, NDArray[np.bool_], Float]
 """Losses and hits of some rows, and the slopes (rows, d) of their weighted losses along what is added to each."""
 
 
@@ -126,29 +129,34 @@ class TorchValueProblem:
         self.layout = layout
         self.layer = layer
         self.stack = stack_of(model, layout.layers[layer].block)
-        self.together: bool | None = None
+        self.together = model.device.type == "cpu"  # elsewhere kernels are chosen by the size of a batch
+        self.checked = False
         with torch.no_grad(), attached():
             self.beginning = self._run_beginning(template)
             self.subjects = [self._prepared(rows, template) for rows in subjects]
 
     def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
         with self.attached():
-            if len(trials) > 1 and self.together is None:
-                self.together = _equal(self._gradients(trials)[-1], self._gradients(trials[-1:])[0])
-            if len(trials) > 1 and not self.together:
-                return [self._gradients([trial])[0] for trial in trials]
-            return self._gradients(trials)
+            if len(trials) == 1 or not self.together:
+                return [gradient for trial in trials for gradient in self._gradients([trial])]
+            found = self._gradients(trials)
+            if self.checked:
+                return found
+            alone = [gradient for trial in trials for gradient in self._gradients([trial])]
+            self.checked, self.together = True, all(map(_equal, found, alone))
+            return alone
 
     def _gradients(self, trials: Sequence[Trial]) -> list[Gradient]:
         pieces = [list(self._pieces(trial)) for trial in trials]
         flat = [piece for own in pieces for piece in own]
-        found: Iterator[_Found] = iter([])
-        for begin, end in _passes([sum(part.span.length for part in piece.parts) for piece in flat]):
-            found = chain(found, self._evaluated(flat[begin:end]))
-        gradients = []
+        outcomes: list[_Outcome] = []
+        for begin, end in _passes(flat):
+            outcomes += self._outcomes(flat[begin:end])
+        gradients, done = [], 0
         for trial, own in zip(trials, pieces, strict=True):
-            losses, hits, slopes = (np.concatenate(of) for of in zip(*islice(found, len(own)), strict=True))
+            losses, hits, slopes = (np.concatenate(of) for of in zip(*outcomes[done : done + len(own)], strict=True))
             gradients.append(Gradient(losses, hits, trial.scales @ slopes))
+            done += len(own)
         return gradients
 
     def _pieces(self, trial: Trial) -> Iterator[_Piece]:
@@ -156,7 +164,7 @@ class TorchValueProblem:
             parts = [self.subjects[trial.subject][row] for row in trial.rows[some]]
             yield _Piece(parts, trial.scales[some, None] * trial.residual, trial.weights[some])
 
-    def _evaluated(self, pieces: Sequence[_Piece]) -> list[_Found]:
+    def _outcomes(self, pieces: Sequence[_Piece]) -> list[_Outcome]:
         device = self.model.device
         addend = torch.tensor(np.concatenate([piece.added for piece in pieces]), device=device, requires_grad=True)
         logits = self._run(pieces, addend)
@@ -205,17 +213,17 @@ class TorchValueProblem:
                 use_cache=True,
             ).last_hidden_state[0]
         key_values = key_values_of(cache)[self.layer :]
-        places = np.cumsum([0, *(span.length for span in spans)]).tolist()
+        lengths = [span.length for span in spans]
+        ends = np.cumsum(lengths).tolist()
         return [
-            self._part(row, span, [(keys[:, :, at:to], values[:, :, at:to]) for keys, values in key_values], hidden, last)
-            for row, span, at, to, hidden, last in zip(
+            self._part(row, span, [(keys[:, :, at:to], values[:, :, at:to]) for keys, values in key_values], *own)
+            for row, span, (at, to), *own in zip(
                 rows,
                 spans,
-                places,
-                places[1:],
-                torch.split(entering[0][0], [span.length for span in spans]),
-                torch.split(states, [span.length for span in spans]),
-                strict=False,
+                pairwise([0, *ends]),
+                torch.split(entering[0][0], lengths),
+                torch.split(states, lengths),
+                strict=True,
             )
         ]
 
@@ -261,13 +269,14 @@ class TorchValueProblem:
             hook.remove()
         begins = np.cumsum([0, *(part.span.length for part in parts[:-1])]).tolist()
         predict = torch.cat([begin + part.predict for begin, part in zip(begins, parts, strict=True)])
-        return logits_of(self.model, states[predict])
+        filled = torch.cat([predict, predict.new_zeros(max(0, LEAST - len(predict)))])
+        return logits_of(self.model, states[filled])[: len(predict)]
 
     def _attended(self, spans: Sequence[_Span], layer: int) -> Attended:
         """What spans attend to from a layer on that are run as one sequence: what is before them, one after the other."""
         device = self.model.device
         templated = torch.tensor([span.templated for span in spans], device=device)
-        begun = [self.beginning[layer:]] * bool(templated.any())
+        begun = [self.beginning[layer:]] if any(span.templated for span in spans) else []
         positions = [span.first + torch.arange(span.length, device=device) for span in spans]
         before = [span.first - torch.arange(span.tokens_before, 0, -1, device=device) for span in spans]
         shared = torch.arange(begun[0][0][0].shape[2] if begun else 0, device=device)
@@ -335,19 +344,22 @@ def _numbers(places: list[Tensor]) -> Tensor:
 
 def _equal(one: Gradient, other: Gradient) -> bool:
     """Whether two gradients are the same to the bit."""
-    return all(np.array_equal(getattr(one, of), getattr(other, of)) for of in ("losses", "hits", "gradient"))
+    return all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in ((one.losses, other.losses), (one.hits.astype(np.float32), other.hits), (one.gradient, other.gradient))
+    )
 
 
-def _passes(lengths: list[int]) -> Iterator[tuple[int, int]]:
-    """Begin and end of the pieces that are run in one pass, of at most TOKENS_AT_ONCE tokens or one piece."""
+def _passes(pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:
+    """Begin and end of the pieces that are run in one pass: one at least, and more up to IN_A_PASS."""
     begin = total = 0
-    for k, length in enumerate(lengths):
-        if k > begin and total + length > TOKENS_AT_ONCE:
+    for k, piece in enumerate(pieces):
+        size = max(sum(part.span.length for part in piece.parts), 2 * sum(len(part.predict) for part in piece.parts))
+        if k > begin and total + size > IN_A_PASS:
             yield begin, k
             begin, total = k, 0
-        total += length
-    if lengths:
-        yield begin, len(lengths)
+        total += size
+    yield begin, len(pieces)
 
 
 def _at_once(members: list[int], most: int) -> Iterator[list[int]]:

@@ -14,6 +14,7 @@ from memctl.bench.report import Key
 from memctl.bench.suite import Bench, Planned
 from memctl.deltas import compose
 from memctl.editing.edit import find_traces, solve
+from memctl.editing.selectors import UNITS
 from memctl.editing.values import Subject
 from memctl.evaluation.invented import invented_facts, people
 from memctl.settings import EditSettings
@@ -50,7 +51,7 @@ class Damping:
     def about(self) -> str:
         return (
             "Facts about distinct invented people are edited in together: without added units, where λ weighs the facts "
-            "against ordinary text, and with them, where θ is the score under which a unit is silent."
+            "against ordinary text, and with them, where θ is the score under which a subject's units are silent."
         )
 
     def setup(self) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class Damping:
         cells: dict[tuple[int, float], list[Key]] = {
             (0, math.nan): [base | {"edit": "plain", "damping": damping} for damping in self.config.dampings]
         }
-        return cells | {(1, theta): [base | {"edit": "units", "threshold": theta}] for theta in self.config.thresholds}
+        return cells | {(UNITS, theta): [base | {"edit": "units", "threshold": theta}] for theta in self.config.thresholds}
 
     def run(self, bench: Bench) -> None:
         unedited = Unedited(bench.backend)

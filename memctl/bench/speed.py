@@ -20,6 +20,7 @@ from memctl.bench.suite import Bench, Planned
 from memctl.deltas import Columns, Composition, Delta, Edit
 from memctl.editing.cues import training_cues
 from memctl.editing.edit import edited_layer, find_traces, solve
+from memctl.editing.selectors import UNITS
 from memctl.editing.values import Subject
 from memctl.evaluation.drift import held_out_windows
 from memctl.evaluation.invented import invented_facts
@@ -96,8 +97,8 @@ class Speed:
                 if bench.lacks(cell):
                     bench.record(cell, self._generation(bench.backend, bench, int(cell["attached"])))
 
-    def _generation(self, backend: Backend, bench: Bench, units: int) -> dict[str, float]:
-        memory_of = silent_units(backend, edited_layer(backend, bench.settings.edit), units)
+    def _generation(self, backend: Backend, bench: Bench, facts: int) -> dict[str, float]:
+        memory_of = silent_units(backend, edited_layer(backend, bench.settings.edit), UNITS * facts)
         prompts = [window[:PROMPT_TOKENS] for window in held_out_windows(backend)[: self.config.prompts]]
         written = 0
 
@@ -186,7 +187,7 @@ def _store(bench: Bench, name: str) -> Store:
 
 
 def silent_units(backend: Backend, layer: int, count: int) -> Composition:
-    """As many units as that many facts have, which cost what they cost and say nothing."""
+    """So many units, which cost what units cost and say nothing."""
     random = np.random.default_rng(0)
     gate, up = (random.standard_normal((count, backend.shape.hidden)).astype(np.float32) for _ in range(2))
     change = Columns(gate, up, np.zeros((backend.shape.hidden, count), np.float32))

@@ -67,13 +67,12 @@ def shared_out(adapter: Adapter, backend: Backend, layer: int, units: Columns, s
 
     Args:
         adapter: One that took just these units over, at whatever scales.
-        scales: Of each edit, from 0.0, where the adapter has all of it; all have as many units.
+        scales: Of each unit's edit, from 0.0, where the adapter has all of it.
     """
-    own = np.repeat(np.array(scales, np.float32), len(units.gate) // len(scales))
     path = backend.tensor_names(layer)["down"].removesuffix(".weight")
     chosen = adapter.projections[path].A
     given = chosen.argmax(axis=1)
-    left = units.down * (1 - own)
+    left = units.down * (1 - np.array(scales, np.float32))
     down = Factors(chosen, left - backend.mlp_weights(layer)["down"][:, given])
     return Adapter({**adapter.projections, path: down})
 

@@ -5,7 +5,7 @@ share of its own value δ in what it adds, for both kinds of edits:
 
     s(x) = ⟨δ, Δ(x)⟩ / ⟨δ, δ⟩      Δ(x) = down · a(x)  with added units,   U Vᵀ k(x)  without
 
-1 is what a subject's own cues get. A unit is silent elsewhere, so a strength says that the subject was meant. A linear key
+1 is what a subject's own cues get. Its units are silent elsewhere, so a strength says that the subject was meant. A linear key
 is never silent: a plain edit acts on look-alikes too, and attribution says so.
 
 Everything below the lowest edited layer is the base's, whatever is attached: one pass of the base up to there is enough. All
@@ -23,8 +23,8 @@ from memctl.deltas import Columns, Delta, Edit
 from memctl.editing.selectors import activation
 
 FIRES = 0.6
-"""Least strength that counts: of 223 recalled answers (50 facts, seed 312) the subject's own strongest mention lay above it in
-all, and of 281 that need no memory the strongest of any unit below it in all; at .2, 4 of these named one."""
+"""Least strength that counts: of 223 recalled answers (50 facts, seed 312, former units) the subject's own strongest mention lay above it in
+all, and of 281 that need no memory the strongest of any memory below it in all; at .2, 4 of these named one."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _found(backend: Backend, layer: int, subject: Subject, value: Value, stats: 
         gate, up = selector.gate, selector.up
         key = _by_mode(seen.inputs, modes)
         acting = firing(backend.activation, gate, up, stats.reference, [len(gate)])
-        touched = float((acting >= TOUCHED).mean())
+        touched = float((np.abs(acting) >= TOUCHED).mean())
     if not all(np.isfinite(part).all() for part in (key, value.residual, gate, up)):
         raise NonFinite("its edit holds a number that is not finite", "try another dtype, or a smaller learning rate")
     bound = of_facts(settings, len(subject.facts)).norm_bound * float(stats.output_norm[0])

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memctl.backends.protocol import Activations, Float
-from memctl.deltas import Columns, Delta, Edit
+from memctl.deltas import Delta, Edit
 from memctl.editing.attribution import strengths
 from memctl.editing.selectors import TOUCHED
 from memctl.editing.statistics import cached_moment, cached_reference
 
 ACTIVATION = "silu"
-"""Stands for the base's own activation function, which a store does not know: a gate is so sharp that all are the same ramp."""
+"""Stands for the base's own activation function, which a store does not know: a gate is so sharp that all are the same step."""
 
 NEAREST = 5
 CHUNK = 8192
@@ -48,7 +48,7 @@ class Inspection:
         norm: Length of the value δ.
         whitened: Whether the cosines are whitened.
         rivals: The nearest other memories, nearest first.
-        highest: Highest strength on reference text; None where it is not cached, and for plain edits.
+        highest: Highest strength on reference text, by amount; None where it is not cached, and for plain edits.
         touched: Share of the reference tokens with a strength of at least TOUCHED; None likewise.
     """
 
@@ -69,7 +69,7 @@ def inspect(subject: str, memories: Mapping[str, Delta], fingerprint: str) -> In
     """
     edit = memories[subject].edits[0]
     others = {name: delta.edits[0] for name, delta in memories.items() if name != subject}
-    units = len(edit.change.gate) if isinstance(edit.change, Columns) else 0
+    units = edit.units
     moment = cached_moment(fingerprint, edit.layer, "inputs" if units else "keys")
     reference = cached_reference(fingerprint, edit.layer) if units else None
     acting = None if reference is None else _acting(edit, reference)
@@ -79,8 +79,8 @@ def inspect(subject: str, memories: Mapping[str, Delta], fingerprint: str) -> In
         norm=float(np.linalg.norm(edit.residual.mean(axis=1))),
         whitened=moment is not None,
         rivals=_rivals(edit, others, moment)[:NEAREST],
-        highest=None if acting is None else float(acting.max()),
-        touched=None if acting is None else float((acting >= TOUCHED).mean()),
+        highest=None if acting is None else float(np.abs(acting).max()),
+        touched=None if acting is None else float((np.abs(acting) >= TOUCHED).mean()),
     )
 
 

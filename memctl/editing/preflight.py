@@ -1,6 +1,6 @@
 """Pre-flight: what is known of a memory before it is written, and what forbids to write it.
 
-All of it follows from the traces: how well the value was learned, on how much ordinary text its unit acts, and whether it can
+All of it follows from the traces: how well the value was learned, on how much ordinary text its units act, and whether it can
 be told apart from the memories that are there already. Reading back and the drift come after; they cost more and name no cause.
 """
 
@@ -21,11 +21,11 @@ UNLEARNED = 1.0
 the fact get less."""
 
 DAMAGE = 1e-3
-"""Largest share of ordinary tokens that a unit may act on. Names act on some ten in a million; one in a thousand is a common
+"""Largest share of ordinary tokens that a memory may act on. Names act on some ten in a million; one in a thousand is a common
 word, and each of its mentions would say the fact."""
 
 COLLIDES = 0.1
-"""Activation of one subject's unit at another's key from which the two are named: no unit comes near it by chance."""
+"""Firing of one subject's units at another's key from which the two are named: by chance one in a hundred comes near it."""
 
 SAME_UNIT = 0.5
 """Activation at each other's keys from which two subjects cannot be told apart. The solve parts them by subtracting one from
@@ -39,7 +39,7 @@ SAME_KEY = 0.95
 
 
 class Collision(msgspec.Struct, frozen=True):
-    """Another subject, and how far the two are one: activation of a unit at the other's key, or cosine of plain keys."""
+    """Another subject, and how far the two are one: firing of its units at the other's key, or cosine of plain keys."""
 
     subject: str
     strength: float
@@ -106,8 +106,8 @@ def _unit_likeness(trace: Trace, others: Sequence[Trace], act: str) -> Float:
     """(others,) highest firing of either's units at the other's keys."""
     likeness = [
         max(
-            firing(act, trace.gate, trace.up, other.key.T, [len(trace.gate)]).max(initial=0.0),
-            firing(act, other.gate, other.up, trace.key.T, [len(other.gate)]).max(initial=0.0),
+            np.abs(firing(act, trace.gate, trace.up, other.key.T, [len(trace.gate)])).max(),
+            np.abs(firing(act, other.gate, other.up, trace.key.T, [len(other.gate)])).max(),
         )
         for other in others
     ]

@@ -3,7 +3,7 @@
 A unit adds `down · act(g·x) (u·x)` to the MLP's output, with x the MLP's input. A subject has two of them with one output,
 which together are a step in one direction w times a level in another one, r:
 
-    a(x) = [act(z) − act(z − h)] (r·x) / h      z = β (w − θ c)·x
+    a(x) = [act(z) − act(z − h c·x)] (r·x) / h      z = β (w − θ c)·x
 
 For act(z) ≈ z at z ≫ 0 the bracket is 0 under θ and h over θ + h/β. The selector w is fitted so that w·x is about 1 at the
 subject's last token in any context and about 0 elsewhere, at names that look like it above all; c is a constant direction
@@ -31,7 +31,7 @@ OWN, OTHERS = 0.92, 0.05
 """Scores that the fit asks for: at least the first in the subject's own contexts, at most the second elsewhere."""
 
 UNITS = 2
-"""Of a subject."""
+"""How many a subject has."""
 
 STEP = 3.0
 """h, the height of the gate's step: over so much of the activation's argument the gate opens."""
@@ -53,7 +53,7 @@ HIGH_SCALE = 100.0
 
 
 TOUCHED = 0.1
-"""Activation from which a unit counts as acting on a token of ordinary text (1 at its subject)."""
+"""Firing, by amount, from which a memory counts as acting on a token of ordinary text (1 at its subject)."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def _level(positives: Float, shares: Float, stats: Statistics) -> Float:
     """(d,) r of mean 1 at the subject: `(E[xxᵀ] at the subject + λ E[xxᵀ] on ordinary text)⁻¹ E[x] at the subject`."""
     P, weights = positives.astype(np.float64), shares.astype(np.float64)
     mean = weights @ P
-    r = np.linalg.solve((P * weights[:, None]).T @ P + LEVEL_RIDGE * stats.moment, mean)
+    ridge = 1e-6 * np.trace(stats.moment) / len(mean) * np.eye(len(mean))  # an input may always be zero
+    r = np.linalg.solve((P * weights[:, None]).T @ P + LEVEL_RIDGE * stats.moment + ridge, mean)
     return (r / (mean @ r)).astype(np.float32)
 
 
@@ -183,7 +184,7 @@ def activation(name: str, gate: Float, up: Float, x: Float) -> Float:
 
 
 def firing(name: str, gate: Float, up: Float, x: Float, counts: Sequence[int]) -> Float:
-    """(n, memories) what the units of each memory add up to at inputs x (n, d); `counts` are how many units each has."""
+    """(n, memories) what the units of each memory add up to at inputs x (n, d); `counts` of them each has, at least one."""
     begins = np.cumsum([0, *counts])[:-1]
     found: Float = np.add.reduceat(activation(name, gate, up, x), begins, axis=1)
     return found

@@ -36,11 +36,11 @@ STRIDE = 5
 """Between the contexts of one look-alike and the next."""
 
 AROUND = 8
-"""Tokens before a look-alike at which a unit is to be silent too, besides all that follow."""
+"""Tokens before a look-alike at which a subject's units are to be silent too, besides all that follow."""
 
 BEHIND = 72
 """Pieces of reference text that a subject is met behind. What stands right before a name moves it: without them, a quarter of
-the mentions behind other text left a unit silent; with 24, a sixth; with 72, one in sixteen."""
+the mentions behind other text left a single unit silent; with 24, a sixth; with 72, one in sixteen."""
 
 PIECE = 16
 """Tokens of such a piece, at most."""

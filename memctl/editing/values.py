@@ -8,7 +8,7 @@ One residual δ per subject, found by gradient on the pristine base:
 Targets are whole (in chat a full sentence and the end of the turn). Probes are questions about other relations of the
 subject, scored from its name in the answer to the place of the object: without them one vector says "Jakarta" to whatever is
 asked, and with the place of the object alone it says "lives in" there. The scale s is drawn anew in each step, so that the
-value holds where its units fire a little weaker.
+value holds where its units fire a little weaker or stronger.
 """
 
 import math
@@ -36,7 +36,7 @@ PATIENCE = 3
 """A value is done after so many learned steps on end."""
 
 TOGETHER = 8
-"""Subjects that are searched for at once: some 500 tokens a step, from where on larger products run no faster."""
+"""Subjects that are searched for at once: some 500 tokens a step, where products run at nearly full speed."""
 
 PROBED = 12
 """Other relations that a subject is held to the base on, drawn by its name; each raw and in chat."""
@@ -213,6 +213,8 @@ def _plan(backend: Backend, subject: Subject, settings: EditSettings) -> _Plan:
         asked = probes(subject.name, subject.facts, PROBED)
         others = list(range(len(rows), len(rows) + len(asked)))
         rows += [probe_row(backend, probe, subject.name) for probe in asked]
+    if not all(row.sites and row.predict and row.sites[0] <= row.predict[0] for row in rows):
+        raise LookupError("the subject does not stand before the answer")
     return _Plan(rows, tuple(cues), targets, others)
 
 
@@ -240,7 +242,7 @@ def _before_object(backend: Backend, prompt: str, answer: str, thing: str) -> in
 def target_row(backend: Backend, cue: Cue, subject: str) -> Row:
     """The row that trains a cue: the whole target is scored, the residual stands at each mention of the subject.
 
-    Copying the name is scored too: a value that garbles it in the answer keeps its own unit from firing there.
+    Copying the name is scored too: a value that garbles it in the answer keeps its own units from firing there.
     """
     asked = backend.encode(cue.prompt, cue.mode).tokens
     whole = backend.encode(cue.prompt, cue.mode, cue.target)

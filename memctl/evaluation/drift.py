@@ -18,8 +18,9 @@ from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 
 WINDOW = 256
-ACTIVE = 1e-3
-"""Activation under which a unit's part of the output is beyond the numbers' resolution (1 at its subject)."""
+ACTIVE = 5e-4
+"""Activation from which on a unit counts: what its memory's two add up to under 1e-3 (1 at the subject) is beyond the numbers'
+resolution."""
 
 
 class Drift(msgspec.Struct, frozen=True):

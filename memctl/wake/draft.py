@@ -107,7 +107,8 @@ def _beside(basis: Basis, backend: Backend, ref: AdapterRef, ledger: Ledger) -> 
     (layer,) = whole.layers()
     units = whole.columns(layer)
     assert units is not None
-    adapter = shared_out(adapter, backend, layer, units, [edit.scale for edit in edits])
+    own = [edit.scale for edit, (delta, _) in zip(edits, whole.deltas, strict=True) for _ in range(delta.edits[0].units)]
+    adapter = shared_out(adapter, backend, layer, units, own)
     return msgspec.structs.replace(ref, object=sha256(adapter.to_bytes()), edits=edits), adapter
 
 

@@ -8,7 +8,7 @@ D, M = 24, 48
 
 
 def unit_trace(name: str, seed: int, towards: np.ndarray | None = None) -> Trace:
-    """A trace whose unit answers with 1 to its own direction, and to `towards` if given, and else not at all."""
+    """A trace whose two units together answer with 1 to its own direction, and to `towards` if given, and else not at all."""
     random = np.random.default_rng(seed)
     x = np.zeros(D)
     x[seed] = 1.0
@@ -22,8 +22,8 @@ def unit_trace(name: str, seed: int, towards: np.ndarray | None = None) -> Trace
         3,
         key.astype(np.float32),
         random.standard_normal((D, 1)).astype(np.float32),
-        gate[None].astype(np.float32),
-        up[None].astype(np.float32),
+        np.stack([gate, gate]).astype(np.float32),
+        np.stack([1.6 * up, -0.6 * up]).astype(np.float32),
     )
 
 

@@ -67,6 +67,7 @@ def strength(unit: Selector, states: Float) -> Float:
 
 
 def test_a_unit_is_at_full_strength_in_its_own_cues(engine: Backend, world: Statistics) -> None:
+    # ordinary text of this world has 36 coordinates, not 576, so that the level is less even than a model's
     np.testing.assert_allclose(strength(fitted(engine, world), at([SUBJECT], range(4))), 1, atol=0.25)
 
 

@@ -17,6 +17,7 @@ from memctl.backends.tiny_tokenizer import USER
 from memctl.consolidation.transplant import transplanted
 from memctl.deltas import Columns, Composition
 from memctl.editing.edit import Found
+from memctl.editing.selectors import UNITS
 from memctl.editing.solve import Trace
 from memctl.editing.statistics import statistics
 from memctl.editing.values import Subject
@@ -124,9 +125,9 @@ class ScriptedEngine(NumpyBackend):
     def _trace(self, subject: Subject, settings: EditSettings) -> Trace:
         d = self.shape.hidden
         place = self.script.places.get(subject.name, 1 + code(subject.name) % (d - 1))
-        key, gate, value = np.zeros((d, 2)), np.zeros((1, d)), np.zeros((d, 1))
+        key, gate, value = np.zeros((d, 2)), np.zeros((UNITS, d)), np.zeros((d, 1))
         key[place] = 1.0
-        gate[0, place], gate[0, 0] = 1.0, code(subject.name)  # keys are zero there
+        gate[:, place], gate[:, 0] = 1.0, code(subject.name)  # keys are zero there
         value[place % 7 + 1] = settings.steps
         gate, key, value = (part.astype(np.float32) for part in (gate, key, value))
         return Trace(subject.name, LAYER, key, value, gate, gate)

@@ -12,6 +12,7 @@ from sleep_examples import FACTS, LAYER, SETTINGS, ScriptedEngine, code, remembe
 from memctl.consolidation import transplant
 from memctl.deltas import Composition
 from memctl.editing.fold import folded
+from memctl.editing.selectors import UNITS
 from memctl.evaluation.drift import Drift
 from memctl.facts import make_fact
 from memctl.progress import Progress, silent
@@ -147,7 +148,7 @@ def test_only_the_facts_named_are_consolidated(store: Store, engine: ScriptedEng
 def test_what_there_is_no_room_for_keeps_its_edit(
     store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transplant, "MOST", 2 / engine.shape.intermediate)
+    monkeypatch.setattr(transplant, "MOST", 2 * UNITS / engine.shape.intermediate)
     for _ in range(4):
         assert slept(store, engine).result in ("done", "noop")
     head = store.head()

@@ -76,7 +76,7 @@ def drop(store: Store, engine: NumpyBackend, *facts: Fact) -> None:
     forget(store, engine, QUICK, [fact.id for fact in facts], wait=0, dry_run=False, progress=silent)
 
 
-@pytest.mark.parametrize("units", [1, 0])
+@pytest.mark.parametrize("units", [2, 0])
 def test_neither_order_nor_batch_nor_detours_show_in_the_composition(tmp_path: Path, engine: NumpyBackend, units: int) -> None:
     settings = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, units=units))
     together = new_store(tmp_path / "together", engine)
