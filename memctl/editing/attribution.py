@@ -23,8 +23,8 @@ from memctl.deltas import Columns, Delta, Edit
 from memctl.editing.selectors import activation
 
 FIRES = 0.6
-"""Least strength that counts: of 223 recalled answers (50 facts, seed 312, former units) the subject's own strongest mention lay above it in
-all, and of 281 that need no memory the strongest of any memory below it in all; at .2, 4 of these named one."""
+"""Least strength that counts: of 223 recalled answers (50 facts, seed 312, former units) the subject's own strongest mention
+lay above it in all, and of 281 that need no memory the strongest of any memory below it in all; at .2, 4 of these named one."""
 
 
 @dataclass(frozen=True)
