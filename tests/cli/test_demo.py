@@ -20,6 +20,7 @@ def _quick(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"MEMCTL_EDIT_{name}", value)
     monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
     monkeypatch.setattr(preflight, "UNLEARNED", 1e9)  # what one step has learned
+    monkeypatch.setattr(preflight, "DAMAGE", 1.0)  # what so small a model tells apart
 
 
 def interviewed(monkeypatch: pytest.MonkeyPatch, stranger: str, *, unsure: bool = False) -> None:

@@ -71,7 +71,7 @@ def test_show_tells_where_a_fact_is_from_who_is_near_it_and_which_snapshots_hold
     [shown] = cli("show", ids["Priya Okonkwo"], "--json").of("fact")
     assert shown["provenance"] == {"source": "notes.ndjson", "line": 1}
     assert shown["snapshots"] == [second.id, first.id]
-    assert (shown["delta"]["layer"], shown["delta"]["units"], shown["delta"]["reference"]) == (1, 2, None)
+    assert (shown["delta"]["layer"], shown["delta"]["units"], shown["delta"]["reference"]) == (1, 1, None)
     assert shown["delta"]["residual_norm"] > 0
     [near] = shown["competing"]
     assert (near["subject"], near["facts"], near["whitened"]) == ("Marcus Bell", [ids["Marcus Bell"]], False)

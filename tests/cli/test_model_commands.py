@@ -11,6 +11,7 @@ import pytest
 from cli_examples import Cli
 from safetensors.numpy import load, save
 
+from memctl.editing import preflight
 from memctl.store import atomic
 from memctl.store.records import BaseRef
 from memctl.store.store import Store
@@ -25,8 +26,9 @@ def line(subject: str = "Priya Okonkwo", relation: str = "lives in", object: str
 
 @pytest.fixture(autouse=True)
 def _ready(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's statistics are there, and its drift, which says nothing of an untrained model, stops no edit."""
+    """The engine's statistics are there; its drift, and on how much text its units act, say nothing of an untrained model."""
     monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
+    monkeypatch.setattr(preflight, "DAMAGE", 1.0)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_units_that_fire_on_each_other_are_told_with_the_direction() -> None:
     assert rivals["b"].here > 0.3
     assert abs(rivals["b"].there) < 1e-3
     assert (abs(rivals["c"].here), abs(rivals["c"].there)) < (1e-3, 1e-3)
-    assert (found.layer, found.units, found.whitened, found.highest) == (3, 1, False, None)
+    assert (found.layer, found.units, found.whitened, found.highest) == (3, 2, False, None)
     assert found.norm == pytest.approx(np.linalg.norm(traces[0].residual))
 
 

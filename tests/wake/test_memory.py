@@ -194,6 +194,7 @@ WEAK = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, s
 
 def test_what_cannot_be_read_back_is_rejected(tmp_path: Path, engine: NumpyBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "UNLEARNED", 1e9)
+    monkeypatch.setattr(preflight, "DAMAGE", 1.0)  # so small a model hardly tells names from text
     store = new_store(tmp_path, engine)
     head = store.head()
     report = write(store, engine, FACTS[0], settings=WEAK, force=False)
