@@ -344,10 +344,7 @@ def _numbers(places: list[Tensor]) -> Tensor:
 
 def _equal(one: Gradient, other: Gradient) -> bool:
     """Whether two gradients are the same to the bit."""
-    return all(
-        np.array_equal(a, b, equal_nan=True)
-        for a, b in ((one.losses, other.losses), (one.hits.astype(np.float32), other.hits), (one.gradient, other.gradient))
-    )
+    return all(np.array_equal(getattr(one, of), getattr(other, of), equal_nan=True) for of in ("losses", "hits", "gradient"))
 
 
 def _passes(pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:

@@ -25,7 +25,8 @@ DAMAGE = 1e-3
 word, and each of its mentions would say the fact."""
 
 COLLIDES = 0.1
-"""Firing of one subject's units at another's key from which the two are named: by chance one in a hundred comes near it."""
+"""Firing of one subject's units at another's key from which the two are named: of 452 prompts about people who share a name
+with some of 42 subjects, one reached it."""
 
 SAME_UNIT = 0.5
 """Activation at each other's keys from which two subjects cannot be told apart. The solve parts them by subtracting one from
