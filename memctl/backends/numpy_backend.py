@@ -76,6 +76,11 @@ class NumpyBackend:
         inputs, keys = self._at(sequences, layer, positions, under, lambda thought: [thought.inputs, thought.keys])
         return Activations(inputs, keys)
 
+    def activations_behind(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
+    ) -> Activations:
+        return self.activations(sequences, layer, positions)
+
     def stream(
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
     ) -> Float:

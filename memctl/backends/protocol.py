@@ -211,6 +211,17 @@ class Backend(Protocol):
             under: What is attached meanwhile, whatever is attached otherwise.
         """
 
+    def activations_behind(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
+    ) -> Activations:
+        """The same on the pristine base, of sequences that begin as those of other calls do.
+
+        Args:
+            positions: In each sequence, at or after `begun`.
+            begun: How many tokens at the start of each may stand at the start of others: they may be run once and kept. No bit
+                of what is found depends on what was kept.
+        """
+
     def stream(
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
     ) -> Float:

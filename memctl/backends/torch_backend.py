@@ -8,7 +8,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ from memctl.backends.torch_layers import (
     stack_of,
     with_cache,
 )
+from memctl.backends.torch_spans import ROWS_AT_ONCE, Beginnings, Spans, at_once
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
@@ -73,6 +74,10 @@ SAMPLED_FROM = 64
 
 POSITIONS_AT_ONCE = 64
 """Positions whose distributions over the vocabulary are held at once when text is scored: each takes a megabyte or two."""
+
+
+RESTS_AT_ONCE = 128
+"""Sequences whose rests, behind a beginning that is kept, share a pass: some thousand tokens."""
 
 
 def best_dtype(device: str) -> torch.dtype:
@@ -181,6 +186,32 @@ class TorchBackend:
     ) -> Activations:
         part = self.layout.layers[layer]
         return Activations(*self._at(sequences, positions, under, lambda run: inputs_of((part.mlp, part.down), run)))
+
+    @torch.inference_mode()
+    def activations_behind(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
+    ) -> Activations:
+        part = self.layout.layers[layer]
+
+        def states_of(run: Callable[[], Any]) -> list[Tensor]:
+            return inputs_of((part.mlp, part.down), run)
+
+        found: list[list[Float]] = []
+        with self.attached(PRISTINE):
+            rests = self._beginnings.rests(sequences, begun, layer, states_of)
+            for some in at_once(range(len(sequences)), RESTS_AT_ONCE):
+                spans = [rests[k] for k in some]
+                ids = torch.tensor([[token for k in some for token in sequences[k][begun[k] :]]], device=self.device)
+                states = states_of(partial(self._beginnings.spans.run, list(at_once(spans, ROWS_AT_ONCE)), input_ids=ids))
+                ends = np.cumsum([0, *(span.length for span in spans)]).tolist()
+                at = [end - begun[k] + position for end, k in zip(ends, some, strict=False) for position in positions[k]]
+                found.append([_numpy(part[0, at]) for part in states])
+        return Activations(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+    @cached_property
+    def _beginnings(self) -> Beginnings:
+        """Of the pristine base; asked for where that is attached."""
+        return Beginnings(Spans(self.model, self._chat_begins))
 
     def stream(
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE

@@ -24,10 +24,7 @@ from transformers import DynamicCache
 
 from memctl.backends.protocol import Float, Gradient, Row, Tokens, Trial
 from memctl.backends.torch_layers import (
-    Attended,
     KeyValues,
-    attention_in_parts,
-    eager_attention,
     from_layer,
     kept_inputs,
     key_values_of,
@@ -35,37 +32,11 @@ from memctl.backends.torch_layers import (
     stack_of,
     with_cache,
 )
+from memctl.backends.torch_spans import LEAST, ROWS_AT_ONCE, Span, Spans, at_once, numbers
 from memctl.models.structure import MlpLayout
-
-ROWS_AT_ONCE = 16
-"""Rows of one sequence: in attention, each token meets those of all."""
 
 IN_A_PASS = 1024
 """Tokens of the sequences that share a pass, and half as many scored ones, whose distributions take a megabyte or two each."""
-
-LEAST = 16
-"""Rows of a product that rounds as larger ones do: those of under 12 are summed in other orders in float32."""
-
-
-@dataclass(frozen=True)
-class _Span:
-    """Tokens of a row that are run, and what stands before them.
-
-    Attributes:
-        templated: Whether the chat template's beginning stands before them.
-        before: Attention keys and values of the tokens between that and the first.
-        first: Position of the first.
-        length: How many they are.
-    """
-
-    templated: bool
-    before: KeyValues
-    first: int
-    length: int
-
-    @property
-    def tokens_before(self) -> int:
-        return self.before[0][0].shape[2] if self.before else 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +52,7 @@ class _Part:
         base: (n, d) last hidden states of the base at the scored ones, where the row is held to it.
     """
 
-    span: _Span
+    span: Span
     hidden: Tensor
     sites: Tensor
     predict: Tensor
@@ -132,8 +103,8 @@ class TorchValueProblem:
         self.together = model.device.type == "cpu"  # elsewhere kernels are chosen by the size of a batch
         self.checked = False
         with torch.no_grad(), attached():
-            self.beginning = self._run_beginning(template)
-            self.subjects = [self._prepared(rows, template) for rows in subjects]
+            self.spans = Spans(model, template)
+            self.subjects = [self._prepared(rows) for rows in subjects]
 
     def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
         with self.attached():
@@ -160,7 +131,7 @@ class TorchValueProblem:
         return gradients
 
     def _pieces(self, trial: Trial) -> Iterator[_Piece]:
-        for some in _at_once(list(range(len(trial.rows))), ROWS_AT_ONCE):
+        for some in at_once(range(len(trial.rows)), ROWS_AT_ONCE):
             parts = [self.subjects[trial.subject][row] for row in trial.rows[some]]
             yield _Piece(parts, trial.scales[some, None] * trial.residual, trial.weights[some])
 
@@ -182,36 +153,18 @@ class TorchValueProblem:
 
     # Preparation
 
-    def _run_beginning(self, template: Tokens) -> KeyValues:
-        """Attention keys and values of what every chat row begins with."""
-        if not template:
-            return []
-        cache = DynamicCache()
-        ids = torch.tensor([template], device=self.model.device)
-        with eager_attention(self.model):
-            self.model.base_model(input_ids=ids, **with_cache(cache), use_cache=True)
-        return key_values_of(cache)
-
-    def _prepared(self, rows: Sequence[Row], template: Tokens) -> list[_Part]:
+    def _prepared(self, rows: Sequence[Row]) -> list[_Part]:
         """What changes of a subject's rows, from one pass of the base over all of them."""
-        device = self.model.device
-        ends = [max(row.predict) + 1 for row in rows]
-        begins = [len(template) if _begins_with(row, template) else 0 for row in rows]
-        spans = [_Span(begin > 0, [], begin, end - begin) for begin, end in zip(begins, ends, strict=True)]
-        sequences = [self._attended([spans[k] for k in some], 0) for some in _at_once(list(range(len(rows))), ROWS_AT_ONCE)]
-        ids = [token for row, begin, end in zip(rows, begins, ends, strict=True) for token in row.tokens[begin:end]]
+        spans = [self.spans.of(row.tokens[: max(row.predict) + 1], before=row.sites[0]) for row in rows]
+        ids = [token for row, span in zip(rows, spans, strict=True) for token in row.tokens[span.first : span.end]]
         cache = DynamicCache()
-        with (
-            attention_in_parts(self.model, sequences) as mask,
-            kept_inputs((self.layout.layers[self.layer].block,)) as entering,
-        ):
-            states = self.model.base_model(
-                input_ids=torch.tensor([ids], device=device),
-                attention_mask=mask,
-                position_ids=torch.cat([span.first + torch.arange(span.length, device=device) for span in spans])[None],
+        with kept_inputs((self.layout.layers[self.layer].block,)) as entering:
+            states = self.spans.run(
+                list(at_once(spans, ROWS_AT_ONCE)),
+                input_ids=torch.tensor([ids], device=self.model.device),
                 **with_cache(cache),
                 use_cache=True,
-            ).last_hidden_state[0]
+            )
         key_values = key_values_of(cache)[self.layer :]
         lengths = [span.length for span in spans]
         ends = np.cumsum(lengths).tolist()
@@ -227,15 +180,15 @@ class TorchValueProblem:
             )
         ]
 
-    def _part(self, row: Row, span: _Span, key_values: KeyValues, hidden: Tensor, last: Tensor) -> _Part:
+    def _part(self, row: Row, span: Span, key_values: KeyValues, hidden: Tensor, last: Tensor) -> _Part:
         """The part of a row from what its tokens from the span's first on have been found to be."""
         device = self.model.device
-        start, end = row.sites[0], span.first + span.length
+        start, end = row.sites[0], span.end
         fixed = start - span.first
         before = [(keys[:, :, :fixed].clone(), values[:, :, :fixed].clone()) for keys, values in key_values] if fixed else []
         predict = torch.tensor([at - start for at in row.predict], device=device)
         return _Part(
-            span=_Span(span.templated, before, start, end - start),
+            span=Span(span.templated, before, start, end - start),
             hidden=hidden[fixed:].clone(),
             sites=torch.tensor([float(at in row.sites) for at in range(start, end)], device=device),
             predict=predict,
@@ -247,64 +200,28 @@ class TorchValueProblem:
 
     def _run(self, pieces: Sequence[_Piece], addend: Tensor) -> Tensor:
         """Logits (N, vocabulary) at all predicted positions of some rows."""
-        device = self.model.device
         parts = [part for piece in pieces for part in piece.parts]
-        positions = [part.span.first + torch.arange(part.span.length, device=device) for part in parts]
-        added = torch.cat([part.sites for part in parts])[:, None] * addend[_numbers(positions)]
-        sequences = [self._attended([part.span for part in piece.parts], self.layer) for piece in pieces]
+        row = numbers([part.span.length for part in parts], self.model.device)
+        added = torch.cat([part.sites for part in parts])[:, None] * addend[row]
 
         def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             return output + added.to(output.dtype)
 
         hook = self.layout.layers[self.layer].mlp.register_forward_hook(add)
         try:
-            with from_layer(self.stack, self.layer), attention_in_parts(self.model, sequences) as mask:
-                states = self.model.base_model(
+            with from_layer(self.stack, self.layer):
+                states = self.spans.run(
+                    [[part.span for part in piece.parts] for piece in pieces],
+                    self.layer,
                     inputs_embeds=torch.cat([part.hidden for part in parts])[None],
-                    attention_mask=mask,
-                    position_ids=torch.cat(positions)[None],
                     use_cache=False,
-                ).last_hidden_state[0]
+                )
         finally:
             hook.remove()
         begins = np.cumsum([0, *(part.span.length for part in parts[:-1])]).tolist()
         predict = torch.cat([begin + part.predict for begin, part in zip(begins, parts, strict=True)])
         filled = torch.cat([predict, predict.new_zeros(max(0, LEAST - len(predict)))])
         return logits_of(self.model, states[filled])[: len(predict)]
-
-    def _attended(self, spans: Sequence[_Span], layer: int) -> Attended:
-        """What spans attend to from a layer on that are run as one sequence: what is before them, one after the other."""
-        device = self.model.device
-        templated = torch.tensor([span.templated for span in spans], device=device)
-        begun = [self.beginning[layer:]] if any(span.templated for span in spans) else []
-        positions = [span.first + torch.arange(span.length, device=device) for span in spans]
-        before = [span.first - torch.arange(span.tokens_before, 0, -1, device=device) for span in spans]
-        shared = torch.arange(begun[0][0][0].shape[2] if begun else 0, device=device)
-        at, row = torch.cat(positions), _numbers(positions)
-        key_at = torch.cat([shared, *before, at])
-        key_of = torch.cat([torch.full_like(shared, -1), _numbers(before), row])
-        mine = (key_of == row[:, None]) | ((key_of == -1) & templated[row][:, None])
-        distance = at[:, None] - key_at
-        pieces = [piece for piece in (*begun, *(span.before for span in spans)) if piece]
-        kept = [([keys for keys, _ in own], [values for _, values in own]) for own in zip(*pieces, strict=True)]
-        return Attended(len(at), layer, kept, self._masks(mine & (distance >= 0), distance))
-
-    def _masks(self, seen: Tensor, distance: Tensor) -> Tensor | dict[str, Tensor]:
-        """(1, 1, T, K + T) what is added to attention scores: one for all layers, or one for each kind that there is."""
-        config = self.model.config
-        kinds = set(getattr(config, "layer_types", None) or ())
-        window = getattr(config, "sliding_window", None)
-
-        def mask(allowed: Tensor) -> Tensor:
-            nothing = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device)
-            return nothing.masked_fill(~allowed, torch.finfo(nothing.dtype).min)[None, None]
-
-        near = seen if window is None else seen & (distance < window)
-        if not kinds:
-            return mask(near)
-        if "sliding_attention" not in kinds:
-            return mask(seen)
-        return {kind: mask(near if kind == "sliding_attention" else seen) for kind in kinds}
 
     def _scored(self, piece: _Piece, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mean loss of each row (nats), whether all its greedy predictions are right, and the weighted sum's slope (as logits).
@@ -332,16 +249,6 @@ class TorchValueProblem:
         return torch.stack(losses), torch.stack(hits), slopes
 
 
-def _begins_with(row: Row, template: Tokens) -> bool:
-    """Whether the chat template's beginning stands before the row's first site."""
-    return bool(template) and row.tokens[: len(template)] == template and row.sites[0] >= len(template)
-
-
-def _numbers(places: list[Tensor]) -> Tensor:
-    """For each of all places, which of the lists it is from."""
-    return torch.cat([torch.full_like(at, k) for k, at in enumerate(places)])
-
-
 def _equal(one: Gradient, other: Gradient) -> bool:
     """Whether two gradients are the same to the bit."""
     return all(np.array_equal(getattr(one, of), getattr(other, of), equal_nan=True) for of in ("losses", "hits", "gradient"))
@@ -357,7 +264,3 @@ def _passes(pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:
             begin, total = k, 0
         total += size
     yield begin, len(pieces)
-
-
-def _at_once(members: list[int], most: int) -> Iterator[list[int]]:
-    return (members[begin : begin + most] for begin in range(0, len(members), most))

@@ -1,6 +1,8 @@
 """`capacity`: what happens as facts grow in number, told one at a time."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from memctl.bench.growth import grow, planned
 from memctl.bench.learners import ABOUT, MethodsConfig, described, require
@@ -18,11 +20,13 @@ class CapacityConfig(MethodsConfig, frozen=True, kw_only=True):
     Attributes:
         sharing: Invented people who share a surname.
         each: Facts about each of them, over all relations of people; several are told together.
+        at_once: People who are told of in one call: the memory is the same to the bit as one by one, in less time.
         strangers, probed: See `Bystanders`.
     """
 
     sharing: int = 7
     each: int = 1
+    at_once: Annotated[int, Meta(ge=1)] = 1
     strangers: int = 100
     probed: int = 50
 
@@ -38,6 +42,8 @@ class Capacity:
         self.config = config
         if config.each > 1:
             self.title = "Capacity: several facts on each person, told person by person"
+        elif config.at_once > 1:
+            self.title = f"Capacity: facts told {config.at_once} at a time"
         self._facts(max(config.sizes), config.seeds[0])  # whether there are so many
         if any(size % config.each for size in config.sizes):
             raise UsageError(
@@ -50,6 +56,8 @@ class Capacity:
         facts, how = "Facts about", "one at a time"
         if self.config.each > 1:
             facts, how = f"{self.config.each} facts about each of", "person by person"
+        if self.config.at_once > 1:
+            how = f"{self.config.at_once} people at a time (the memory is the same to the bit as one by one)"
         return (
             f"{facts} distinct invented people, of whom {self.config.sharing} share each surname, are told {how}. "
             f"At each size, all facts told so far are asked for, {self.config.strangers} unseen people are asked about, and "
@@ -75,7 +83,7 @@ class Capacity:
                     facts,
                     config.sizes_of(seed),
                     lambda learner, told, seed: measured(bench.backend, learner, unedited, told, seed, config),
-                    together=config.each,
+                    together=config.each * config.at_once,
                 )
 
     def _facts(self, count: int, seed: int) -> tuple[Fact, ...]:

@@ -99,7 +99,8 @@ def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
     """Inputs in what may be written about it otherwise: at the subject's last token, and at its other tokens."""
     contexts = [*all_contexts()[::2], *bank_wordings()[::3], *behind_text(backend)]
     sequences, places = zip(*in_contexts(backend, [subject], contexts), strict=True)
-    seen = backend.activations(sequences, layer, [[k for mention in found for k in mention] for found in places]).inputs
+    wanted, begun = [[k for mention in found for k in mention] for found in places], [found[0][0] for found in places]
+    seen = backend.activations_behind(sequences, layer, wanted, begun).inputs
     last = np.cumsum([len(mention) for found in places for mention in found]) - 1
     return seen[last], np.delete(seen, last, axis=0)
 

@@ -247,12 +247,15 @@ def look_alike_inputs(
     """
     sequences: list[Tokens] = []
     positions: list[range] = []
+    begun: list[int] = []
     for k, name in enumerate(look_alikes(subject, *counts)):
         two = (anywhere()[(STRIDE * k) % len(anywhere())], templates[k % len(templates)])
         (tokens, (mention, *_)), (told, (at, *_)) = in_contexts(backend, [name], two)
         sequences += [tokens, told[: at[-1] + 1]]
-        positions += [range(max(1, mention[0] - AROUND), len(tokens)), at[-1:]]
-    return backend.activations(sequences, layer, positions).inputs
+        around = max(1, mention[0] - AROUND)
+        positions += [range(around, len(tokens)), at[-1:]]
+        begun += [around, at[0]]
+    return backend.activations_behind(sequences, layer, positions, begun).inputs
 
 
 def _all_but_first(texts: list[Tokens]) -> list[range]:

@@ -36,7 +36,12 @@ FAMILIES = {
 
 @functools.cache
 def engine(name: str) -> Backend:
-    """The engine of a name: `numpy`, or a family of FAMILIES in torch."""
+    """The engine of a name, which all tests share: `numpy`, or a family of FAMILIES in torch."""
+    return new_engine(name)
+
+
+def new_engine(name: str) -> Backend:
+    """An engine of that name that has run nothing yet."""
     if name == "numpy":
         return NumpyBackend()
     from memctl.backends.torch_backend import TorchBackend

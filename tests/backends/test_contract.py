@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from engines import FAMILIES
+from engines import FAMILIES, new_engine
 
 from memctl.adapters import Adapter, Factors, layer_of
 from memctl.backends.protocol import Backend, Lesson, Row, Trial
@@ -143,6 +143,38 @@ class TestActivations:
         last = len(short) - 1
         found = backend.activations([short, long, short], LAYER, [[last], [last], [last]])
         np.testing.assert_allclose(found.keys, np.repeat(found.keys[:1], 3, axis=0), atol=1e-4)
+
+    @EVERY
+    def test_behind_a_beginning_that_others_have_too_they_are_the_same(self, backend):
+        asked = ("Where does Priya Okonkwo live?", "Who is Zoë Müller?", "Okonkwo")
+        chat = [tokens(backend, question, mode="chat") for question in asked]
+        sequences = [*(tokens(backend, prompt) for prompt in PROMPTS), *chat]
+        begun = [0, 12, 4, 0, 17, 14, 3]
+        places = [[at, len(sequence) - 1] for at, sequence in zip(begun, sequences, strict=True)]
+        behind = backend.activations_behind(sequences, 2, places, begun)
+        whole = backend.activations(sequences, 2, places)
+        np.testing.assert_allclose(behind.inputs, whole.inputs, atol=1e-4)
+        np.testing.assert_allclose(behind.keys, whole.keys, atol=1e-4)
+
+    @pytest.mark.parametrize("name", ["numpy", *FAMILIES])
+    def test_behind_a_beginning_no_bit_depends_on_what_was_asked_before(self, name, monkeypatch):
+        """Nor on what was dropped in between."""
+        asked = [f"Tell me {'really ' * k}about Priya" for k in range(6)]
+
+        def found(calls: list[list[int]]) -> list[np.ndarray]:
+            """The states of the last call's sequences, on an engine that has kept nothing yet."""
+            backend = new_engine(name)
+            for call in calls:
+                sequences = [tokens(backend, asked[k], mode="chat") for k in call]
+                begun = [len(tokens(backend, asked[k][: -len("Priya")], mode="chat")) - 14 for k in call]
+                seen = backend.activations_behind(sequences, 2, [[len(s) - 1] for s in sequences], begun)
+            return [*seen.inputs, *seen.keys]
+
+        alone = found([[2, 4]])
+        assert all(map(np.array_equal, found([[0, 1, 2, 3], [5], [2, 4]]), alone))
+        assert all(map(np.array_equal, found([[4], [2], [2, 4]]), alone))
+        monkeypatch.setattr("memctl.backends.torch_spans.KEPT", 30)
+        assert all(map(np.array_equal, found([[2, 4, 5], [0, 1], [2, 4]]), alone))
 
     @MAIN
     def test_only_what_stands_before_counts(self, backend):

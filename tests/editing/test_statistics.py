@@ -26,9 +26,11 @@ class Watched(NumpyBackend):
         self.asked.append((prompt, encoding))
         return encoding
 
-    def activations(self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]]) -> Activations:
+    def activations_behind(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
+    ) -> Activations:
         self.positions += [list(at) for at in positions]
-        return super().activations(sequences, layer, positions)
+        return super().activations_behind(sequences, layer, positions, begun)
 
 
 def looked_at(templates: Sequence[tuple[Mode, str]]) -> tuple[Watched, list[str]]:
