@@ -1,9 +1,9 @@
-"""Whether a composition fits a model: the one check that every engine makes before it attaches anything."""
+"""What every engine checks: that a composition fits its model, and that positions are where they may be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from memctl.adapters import Adapter
-from memctl.backends.protocol import Shape
+from memctl.backends.protocol import Shape, Tokens
 from memctl.deltas import Columns, Composition, LowRank
 from memctl.errors import MemctlError
 
@@ -27,6 +27,13 @@ def require_fit(composition: Composition, shape: Shape, projections: Mapping[str
                     f"width {shape.hidden} and MLP width {shape.intermediate}",
                     "the store was made over another base model: memctl status",
                 )
+
+
+def require_behind(sequences: Sequence[Tokens], positions: Sequence[Sequence[int]], begun: Sequence[int]) -> None:
+    """Fails where a position is not in its sequence's part behind the first `begun` tokens: the caller's mistake."""
+    for tokens, places, begin in zip(sequences, positions, begun, strict=True):
+        assert 0 <= begin < len(tokens), (begin, len(tokens))
+        assert all(begin <= place < len(tokens) for place in places), (begin, places, len(tokens))
 
 
 def _require_adapter(adapter: Adapter, projections: Mapping[str, tuple[int, int]]) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from memctl.backends import tiny_tokenizer
-from memctl.backends.fit import require_fit
+from memctl.backends.fit import require_behind, require_fit
 from memctl.backends.numpy_adapter import PARTS, NumpyAdapterProblem, factors_of, path_of
 from memctl.backends.numpy_values import ROWS_AT_ONCE, NumpyValueProblem
 from memctl.backends.protocol import (
@@ -79,6 +79,7 @@ class NumpyBackend:
     def activations_behind(
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
     ) -> Activations:
+        require_behind(sequences, positions, begun)
         return self.activations(sequences, layer, positions)
 
     def stream(

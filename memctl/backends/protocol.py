@@ -214,12 +214,12 @@ class Backend(Protocol):
     def activations_behind(
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
     ) -> Activations:
-        """The same on the pristine base, of sequences that begin as those of other calls do.
+        """(n, d) inputs and (n, m) keys of a layer's MLP on the pristine base, as `activations` gives them.
 
         Args:
-            positions: In each sequence, at or after `begun`.
-            begun: How many tokens at the start of each may stand at the start of others: they may be run once and kept. No bit
-                of what is found depends on what was kept.
+            begun: For each sequence, how many tokens at its start other calls' sequences may start with, too; 0 for none. They
+                may be run once and kept. No bit of what is found depends on what was kept.
+            positions: In each sequence, none before `begun`.
         """
 
     def stream(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
-from memctl.backends.fit import require_fit
+from memctl.backends.fit import require_behind, require_fit
 from memctl.backends.protocol import (
     PRISTINE,
     Activations,
@@ -57,7 +58,7 @@ from memctl.backends.torch_layers import (
     stack_of,
     with_cache,
 )
-from memctl.backends.torch_spans import ROWS_AT_ONCE, Beginnings, Spans, at_once
+from memctl.backends.torch_spans import ROWS_AT_ONCE, Beginnings, Spans, cut
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
@@ -76,8 +77,8 @@ POSITIONS_AT_ONCE = 64
 """Positions whose distributions over the vocabulary are held at once when text is scored: each takes a megabyte or two."""
 
 
-RESTS_AT_ONCE = 128
-"""Sequences whose rests, behind a beginning that is kept, share a pass: some thousand tokens."""
+PIECE = 512
+"""Tokens of sequences whose attention is one computation, in which each meets all."""
 
 
 def best_dtype(device: str) -> torch.dtype:
@@ -191,21 +192,27 @@ class TorchBackend:
     def activations_behind(
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
     ) -> Activations:
-        part = self.layout.layers[layer]
+        require_behind(sequences, positions, begun)
+        if (
+            self.device.type != "cpu"
+        ):  # where kernels are chosen by the size of a batch, each beginning would need a pass of its own
+            return self.activations(sequences, layer, positions)
+        mlp, down = self.layout.layers[layer].mlp, self.layout.layers[layer].down
 
-        def states_of(run: Callable[[], Any]) -> list[Tensor]:
-            return inputs_of((part.mlp, part.down), run)
+        def run_until(run: Callable[[], Any]) -> list[Tensor]:
+            return inputs_of((mlp, down), run)
 
         found: list[list[Float]] = []
         with self.attached(PRISTINE):
-            rests = self._beginnings.rests(sequences, begun, layer, states_of)
-            for some in at_once(range(len(sequences)), RESTS_AT_ONCE):
-                spans = [rests[k] for k in some]
-                ids = torch.tensor([[token for k in some for token in sequences[k][begun[k] :]]], device=self.device)
-                states = states_of(partial(self._beginnings.spans.run, list(at_once(spans, ROWS_AT_ONCE)), input_ids=ids))
-                ends = np.cumsum([0, *(span.length for span in spans)]).tolist()
-                at = [end - begun[k] + position for end, k in zip(ends, some, strict=False) for position in positions[k]]
-                found.append([_numpy(part[0, at]) for part in states])
+            rests = self._beginnings.rests(sequences, begun, layer, run_until)
+            for places in cut([span.length for span in rests], TOKENS_AT_ONCE):
+                lengths = [rests[k].length for k in places]
+                pieces = [[rests[places[k]] for k in some] for some in cut(lengths, PIECE, ROWS_AT_ONCE)]
+                ids = torch.tensor([[token for k in places for token in sequences[k][begun[k] :]]], device=self.device)
+                states = run_until(partial(self._beginnings.spans.run, pieces, input_ids=ids))
+                starts = accumulate(lengths[:-1], initial=0)
+                at = [start - begun[k] + position for start, k in zip(starts, places, strict=True) for position in positions[k]]
+                found.append([_numpy(state[0, at]) for state in states])
         return Activations(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     @cached_property

@@ -4,6 +4,7 @@ Each token attends to its own sequence alone. Of a padded batch of texts this sh
 and beginnings.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,16 +24,17 @@ ROWS_AT_ONCE = 16
 LEAST = 16
 """Rows of a product that rounds as larger ones do: those of under 12 are summed in other orders in float32."""
 
-KEPT = 8192
-"""Tokens of beginnings that are kept, at most: 90 MB of a model of 135M parameters."""
+KEPT_BYTES = 128 * 2**20
+"""Of beginnings, while the model is there: 11,000 tokens of one of 135M parameters in bfloat16, half as many in float32."""
 
-BEGINNINGS_AT_ONCE = 64
-"""Beginnings that share a pass."""
+IN_A_PASS = 1024
+"""Tokens that share a pass."""
 
 CHECKED = 4
-"""Beginnings that are run alone, too."""
+"""Beginnings of a pass that are run alone, too."""
 
 RunUntil = Callable[[Callable[[], Any]], Any]
+"""Runs a forward pass of the model as far as it is wanted."""
 
 Item = TypeVar("Item")
 
@@ -43,7 +45,7 @@ class Span:
 
     Attributes:
         templated: Whether the chat template's beginning stands before them.
-        before: Attention keys and values of the tokens between that and the first.
+        before: Attention keys and values of the tokens between that and the first, of the layers that are run.
         first: Position of the first.
         length: How many they are.
     """
@@ -60,6 +62,7 @@ class Span:
 
     @property
     def tokens_before(self) -> int:
+        """How many of the tokens before them are in `before`."""
         return self.before[0][0].shape[2] if self.before else 0
 
 
@@ -86,6 +89,7 @@ class Spans:
     def __init__(self, model: Any, template: Tokens) -> None:
         self.model, self.template = model, template
         self.beginning: KeyValues = []
+        """Of the template, in all layers."""
         if template:
             cache = DynamicCache()
             ids = torch.tensor([template], device=model.device)
@@ -106,12 +110,14 @@ class Spans:
         Args:
             pieces: Spans whose attention is one computation.
             layer: The first that is run: what is before the spans is kept from it on.
-            given: What the model gets besides: `input_ids` or `inputs_embeds` (1, T, …), and its cache.
+            given: What the model gets besides: `input_ids` or `inputs_embeds` (1, T, …), and a cache where one is wanted.
         """
         spans = [span for piece in pieces for span in piece]
         with attention_in_parts(self.model, [self._attended(piece, layer) for piece in pieces]) as mask:
             states: Tensor = self.model.base_model(
-                **given, attention_mask=mask, position_ids=torch.cat([self._at(span) for span in spans])[None]
+                **({"use_cache": False} | given),
+                attention_mask=mask,
+                position_ids=torch.cat([self._at(span) for span in spans])[None],
             ).last_hidden_state[0]
         return states
 
@@ -124,6 +130,7 @@ class Spans:
         templated = torch.tensor([span.templated for span in spans], device=device)
         pieces = [span.before for span in spans if span.before]
         begun = self.beginning[layer:] if any(span.templated for span in spans) else []
+        begun = begun[: len(pieces[0])] if pieces else begun
         before = [torch.arange(span.first - span.tokens_before, span.first, device=device) for span in spans]
         shared = torch.arange(begun[0][0].shape[2] if begun else 0, device=device)
         at, row = torch.cat([self._at(span) for span in spans]), numbers([span.length for span in spans], device)
@@ -131,7 +138,7 @@ class Spans:
         key_of = torch.cat([torch.full_like(shared, -1), numbers([span.tokens_before for span in spans], device), row])
         mine = (key_of == row[:, None]) | ((key_of == -1) & templated[row][:, None])
         distance = at[:, None] - key_at
-        layers = zip(*([begun] if begun else []), *pieces)  # noqa: B905 (a beginning may be kept up to some layer only)
+        layers = zip(*([begun] if begun else []), *pieces, strict=True)
         kept = [([keys for keys, _ in own], [values for _, values in own]) for own in layers]
         return Attended(len(at), layer, kept, self._masks(mine & (distance >= 0), distance))
 
@@ -156,21 +163,24 @@ class Spans:
 class Beginnings:
     """Attention keys and values of what many sequences begin with, up to the layer that is looked at.
 
-    What else was asked for, and when, changes no bit of one: each has attention of its own, and other products round a token as
-    they do whatever is beside it. The first few are run alone, too, and where that makes a difference, so are all others.
+    What else was asked for, and when, is to change no bit of one: each has attention of its own, and other products round a
+    token alike whatever is beside it. A few of each pass that is larger than any before are run alone, too; where that makes
+    a difference, all are from then on.
     """
 
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
-        self.together = spans.model.device.type == "cpu"  # elsewhere kernels are chosen by the size of a batch
-        self.checked = False
+        self.together = True
+        self._checked = self._bytes = 0
         self._kept: OrderedDict[_Beginning, KeyValues] = OrderedDict()
 
     def rests(self, sequences: Sequence[Tokens], begun: Sequence[int], layer: int, run_until: RunUntil) -> list[Span]:
         """Each sequence behind its first `begun` tokens.
 
         Args:
-            run_until: Runs a forward pass as far as the layer.
+            begun: One number for each sequence; 0 where nothing is to be kept of it.
+            layer: The highest that the rests will be run to.
+            run_until: Runs a forward pass as far as that layer.
         """
         wholes = [self.spans.of(tokens, before=at) for tokens, at in zip(sequences, begun, strict=True)]
         wanted = [
@@ -178,31 +188,38 @@ class Beginnings:
         ]
         found = {one: self._kept[one] for one in wanted if one in self._kept}
         missing = [one for one in dict.fromkeys(wanted) if one.length and one not in found]
-        found |= zip(missing, self._made(missing, run_until), strict=True)
+        trusted = self.together
+        made = dict(zip(missing, self._made(missing, run_until), strict=True))
+        if trusted and not self.together:
+            self._kept.clear()
+            self._bytes = 0
+            return self.rests(sequences, begun, layer, run_until)
+        found |= made
         for one, key_values in found.items():
             self._kept[one] = key_values
             self._kept.move_to_end(one)
-        self._drop_oldest()
+        self._bytes += sum(map(_size, made.values()))
+        while self._bytes > KEPT_BYTES:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= _size(dropped)
         return [
             Span(whole.templated, found.get(one, []), at, len(tokens) - at)
             for tokens, at, whole, one in zip(sequences, begun, wholes, wanted, strict=True)
         ]
 
-    def _drop_oldest(self) -> None:
-        tokens = sum(one.length for one in self._kept)
-        while tokens > KEPT:
-            oldest, _ = self._kept.popitem(last=False)
-            tokens -= oldest.length
-
     def _made(self, missing: Sequence[_Beginning], run_until: RunUntil) -> list[KeyValues]:
-        if not self.together:
-            return [made for one in missing for made in self._run([one], run_until)]
-        made = [made for some in at_once(missing, BEGINNINGS_AT_ONCE) for made in self._run(some, run_until)]
-        if missing and not self.checked:
-            alone = [made for one in missing[:CHECKED] for made in self._run([one], run_until)]
-            self.checked, self.together = True, all(map(_equal, made, alone))
-            return self._made(missing, run_until) if not self.together else made
+        made: list[KeyValues] = []
+        for places in cut([one.length for one in missing], IN_A_PASS):
+            some = [missing[k] for k in places]
+            made += self._run(some, run_until) if self.together else self._alone(some, run_until)
+            size = sum(one.length for one in some)
+            if self.together and len(some) > 1 and size > self._checked:
+                self._checked = size
+                self.together = all(map(_equal, made[places[0] :], self._alone(some[:CHECKED], run_until)))
         return made
+
+    def _alone(self, some: Sequence[_Beginning], run_until: RunUntil) -> list[KeyValues]:
+        return [made for one in some for made in self._run([one], run_until)]
 
     def _run(self, some: Sequence[_Beginning], run_until: RunUntil) -> list[KeyValues]:
         """Of some beginnings, from one pass; a short one is filled up: see LEAST."""
@@ -219,6 +236,10 @@ class Beginnings:
         ]
 
 
+def _size(key_values: KeyValues) -> int:
+    return sum(part.nbytes for own in key_values for part in own)
+
+
 def _equal(one: KeyValues, other: KeyValues) -> bool:
     return all(torch.equal(a, b) for own, others in zip(one, other, strict=True) for a, b in zip(own, others, strict=True))
 
@@ -228,6 +249,18 @@ def numbers(counts: Sequence[int], device: torch.device) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts), device=device), torch.tensor(counts, device=device))
 
 
-def at_once(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+def cut(sizes: Sequence[int], most: int, count: int = sys.maxsize) -> Iterator[range]:
+    """Consecutive places: at most so many at once, whose sizes add up to at most `most`; one at least."""
+    begin = total = 0
+    for k, size in enumerate(sizes):
+        if k > begin and (total + size > most or k - begin == count):
+            yield range(begin, k)
+            begin, total = k, 0
+        total += size
+    if sizes:
+        yield range(begin, len(sizes))
+
+
+def lists_of(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
     """The items in lists of at most so many."""
     return (items[begin : begin + most] for begin in range(0, len(items), most))

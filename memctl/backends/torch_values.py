@@ -32,11 +32,8 @@ from memctl.backends.torch_layers import (
     stack_of,
     with_cache,
 )
-from memctl.backends.torch_spans import LEAST, ROWS_AT_ONCE, Span, Spans, at_once, numbers
+from memctl.backends.torch_spans import IN_A_PASS, LEAST, ROWS_AT_ONCE, Span, Spans, cut, lists_of, numbers
 from memctl.models.structure import MlpLayout
-
-IN_A_PASS = 1024
-"""Tokens of the sequences that share a pass, and half as many scored ones, whose distributions take a megabyte or two each."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,11 @@ class _Piece:
     parts: list[_Part]
     added: Float
     weights: Float
+
+    @property
+    def size(self) -> int:
+        """In tokens; a scored one, whose distribution takes a megabyte or two, counts as two."""
+        return max(sum(part.span.length for part in self.parts), 2 * sum(len(part.predict) for part in self.parts))
 
 
 _Outcome = tuple[Float, NDArray[np.bool_], Float]
@@ -121,8 +123,8 @@ class TorchValueProblem:
         pieces = [list(self._pieces(trial)) for trial in trials]
         flat = [piece for own in pieces for piece in own]
         outcomes: list[_Outcome] = []
-        for begin, end in _passes(flat):
-            outcomes += self._outcomes(flat[begin:end])
+        for places in cut([piece.size for piece in flat], IN_A_PASS):
+            outcomes += self._outcomes([flat[k] for k in places])
         gradients, done = [], 0
         for trial, own in zip(trials, pieces, strict=True):
             losses, hits, slopes = (np.concatenate(of) for of in zip(*outcomes[done : done + len(own)], strict=True))
@@ -131,7 +133,7 @@ class TorchValueProblem:
         return gradients
 
     def _pieces(self, trial: Trial) -> Iterator[_Piece]:
-        for some in at_once(range(len(trial.rows)), ROWS_AT_ONCE):
+        for some in lists_of(range(len(trial.rows)), ROWS_AT_ONCE):
             parts = [self.subjects[trial.subject][row] for row in trial.rows[some]]
             yield _Piece(parts, trial.scales[some, None] * trial.residual, trial.weights[some])
 
@@ -160,7 +162,7 @@ class TorchValueProblem:
         cache = DynamicCache()
         with kept_inputs((self.layout.layers[self.layer].block,)) as entering:
             states = self.spans.run(
-                list(at_once(spans, ROWS_AT_ONCE)),
+                list(lists_of(spans, ROWS_AT_ONCE)),
                 input_ids=torch.tensor([ids], device=self.model.device),
                 **with_cache(cache),
                 use_cache=True,
@@ -252,15 +254,3 @@ class TorchValueProblem:
 def _equal(one: Gradient, other: Gradient) -> bool:
     """Whether two gradients are the same to the bit."""
     return all(np.array_equal(getattr(one, of), getattr(other, of), equal_nan=True) for of in ("losses", "hits", "gradient"))
-
-
-def _passes(pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:
-    """Begin and end of the pieces that are run in one pass: one at least, and more up to IN_A_PASS."""
-    begin = total = 0
-    for k, piece in enumerate(pieces):
-        size = max(sum(part.span.length for part in piece.parts), 2 * sum(len(part.predict) for part in piece.parts))
-        if k > begin and total + size > IN_A_PASS:
-            yield begin, k
-            begin, total = k, 0
-        total += size
-    yield begin, len(pieces)

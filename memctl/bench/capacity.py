@@ -1,4 +1,4 @@
-"""`capacity`: what happens as facts grow in number, told one at a time."""
+"""`capacity`: what happens as facts grow in number, told one at a time or a few at once."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ class CapacityConfig(MethodsConfig, frozen=True, kw_only=True):
     Attributes:
         sharing: Invented people who share a surname.
         each: Facts about each of them, over all relations of people; several are told together.
-        at_once: People who are told of in one call: the memory is the same to the bit as one by one, in less time.
+        at_once: People who are told of in one call, which costs less; of our memory no bit depends on it.
         strangers, probed: See `Bystanders`.
     """
 
@@ -41,9 +41,9 @@ class Capacity:
         require(config)
         self.config = config
         if config.each > 1:
-            self.title = "Capacity: several facts on each person, told person by person"
+            self.title = f"Capacity: several facts on each person, told {self._how}"
         elif config.at_once > 1:
-            self.title = f"Capacity: facts told {config.at_once} at a time"
+            self.title = f"Capacity: facts told {self._how}"
         self._facts(max(config.sizes), config.seeds[0])  # whether there are so many
         if any(size % config.each for size in config.sizes):
             raise UsageError(
@@ -51,15 +51,17 @@ class Capacity:
             )
 
     @property
+    def _how(self) -> str:
+        if self.config.at_once > 1:
+            return f"{self.config.at_once} people at a time"
+        return "one at a time" if self.config.each == 1 else "person by person"
+
+    @property
     def about(self) -> str:
         told = "; ".join(f"**{method}**: {ABOUT[method]}" for method in self.config.methods)
-        facts, how = "Facts about", "one at a time"
-        if self.config.each > 1:
-            facts, how = f"{self.config.each} facts about each of", "person by person"
-        if self.config.at_once > 1:
-            how = f"{self.config.at_once} people at a time (the memory is the same to the bit as one by one)"
+        facts = "Facts about" if self.config.each == 1 else f"{self.config.each} facts about each of"
         return (
-            f"{facts} distinct invented people, of whom {self.config.sharing} share each surname, are told {how}. "
+            f"{facts} distinct invented people, of whom {self.config.sharing} share each surname, are told {self._how}. "
             f"At each size, all facts told so far are asked for, {self.config.strangers} unseen people are asked about, and "
             f"{self.config.probed} stored ones at most about six other relations each. {told}."
         )

@@ -4,7 +4,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from statistics import fmean
 
 from memctl.bench.learners import Learner, Method, MethodsConfig, begin
 from memctl.bench.report import Key
@@ -55,20 +54,20 @@ def grow(
         return
     work = bench.work / f"{method}-{seed}"
     learner = begin(method, bench.backend, bench.settings, config, work, bench.progress)
-    seconds: list[float] = []
+    tellings: list[tuple[float, int]] = []
     told = 0
     for size in wanted:
         for at in range(told, size, together):
             some = facts[at : min(at + together, size)]
             started = time.perf_counter()
             if learner.tell(*some):  # a run that goes on finds facts that were told already
-                seconds.append((time.perf_counter() - started) / len(some))
+                tellings.append((time.perf_counter() - started, len(some)))
             for _ in some:
                 bench.step()
         told = size
         values = measure(learner, facts[:size], seed)
-        recent = seconds[-RECENT:] or [math.nan]
+        seconds, count = map(sum, zip(*tellings[-RECENT:], strict=True)) if tellings else (math.nan, 1)
         values["refused"] = learner.refused
-        cost = {"seconds_per_fact": fmean(recent), "peak_memory_gib": bench.backend.memory_bytes() / 2**30}
+        cost = {"seconds_per_fact": seconds / count, "peak_memory_gib": bench.backend.memory_bytes() / 2**30}
         bench.record(cell_of(seed, method, size), values | cost)
     shutil.rmtree(work, ignore_errors=True)

@@ -254,7 +254,7 @@ def look_alike_inputs(
         sequences += [tokens, told[: at[-1] + 1]]
         around = max(1, mention[0] - AROUND)
         positions += [range(around, len(tokens)), at[-1:]]
-        begun += [around, at[0]]
+        begun += [min(around, mention[0]), at[0]]
     return backend.activations_behind(sequences, layer, positions, begun).inputs
 
 

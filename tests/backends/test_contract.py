@@ -145,20 +145,36 @@ class TestActivations:
         np.testing.assert_allclose(found.keys, np.repeat(found.keys[:1], 3, axis=0), atol=1e-4)
 
     @EVERY
-    def test_behind_a_beginning_that_others_have_too_they_are_the_same(self, backend):
-        asked = ("Where does Priya Okonkwo live?", "Who is Zoë Müller?", "Okonkwo")
+    @pytest.mark.parametrize("most", [20, 1000], ids=["many passes", "one pass"])
+    def test_behind_a_beginning_that_others_have_too_they_are_the_same(self, backend, most, monkeypatch):
+        """Wherever it ends: at the start, inside the chat template's beginning, at its end, or behind it."""
+        for name in ("torch_backend.TOKENS_AT_ONCE", "torch_backend.PIECE", "torch_spans.IN_A_PASS"):
+            monkeypatch.setattr(f"memctl.backends.{name}", most)
+        asked = ("Where does Priya Okonkwo live?", "Who is Zoë Müller?", "Okonkwo", "Where is she?")
         chat = [tokens(backend, question, mode="chat") for question in asked]
+        two = zip(tokens(backend, "a", mode="chat"), tokens(backend, "1", mode="chat"), strict=True)
+        template = [one == other for one, other in two].index(False)
         sequences = [*(tokens(backend, prompt) for prompt in PROMPTS), *chat]
-        begun = [0, 12, 4, 0, 17, 14, 3]
+        begun = [0, 12, 4, 0, template + 8, template, 1, template - 1]
         places = [[at, len(sequence) - 1] for at, sequence in zip(begun, sequences, strict=True)]
-        behind = backend.activations_behind(sequences, 2, places, begun)
-        whole = backend.activations(sequences, 2, places)
-        np.testing.assert_allclose(behind.inputs, whole.inputs, atol=1e-4)
-        np.testing.assert_allclose(behind.keys, whole.keys, atol=1e-4)
+        with backend.attached(composition(LAYER, noise(backend)[0])):
+            behind = [backend.activations_behind(sequences, layer, places, begun) for layer in (2, LAYER)]
+        whole = [backend.activations(sequences, layer, places) for layer in (2, LAYER)]
+        for one, other in zip(behind, whole, strict=True):
+            np.testing.assert_allclose(one.inputs, other.inputs, atol=1e-4)
+            np.testing.assert_allclose(one.keys, other.keys, atol=1e-4)
+
+    @MAIN
+    def test_behind_a_beginning_nothing_can_be_asked_of_it(self, backend):
+        with pytest.raises(AssertionError):
+            backend.activations_behind([tokens(backend, PROMPTS[0])], LAYER, [[3, 5]], [4])
 
     @pytest.mark.parametrize("name", ["numpy", *FAMILIES])
-    def test_behind_a_beginning_no_bit_depends_on_what_was_asked_before(self, name, monkeypatch):
-        """Nor on what was dropped in between."""
+    @pytest.mark.parametrize("alike", [True, False], ids=["alike", "unlike"])
+    def test_behind_a_beginning_no_bit_depends_on_what_was_asked_before(self, name, alike, monkeypatch):
+        """Nor on what was dropped in between; also where beginnings come out in other bits together than alone."""
+        if not alike:
+            monkeypatch.setattr("memctl.backends.torch_spans._equal", lambda one, other: False)
         asked = [f"Tell me {'really ' * k}about Priya" for k in range(6)]
 
         def found(calls: list[list[int]]) -> list[np.ndarray]:
@@ -166,14 +182,14 @@ class TestActivations:
             backend = new_engine(name)
             for call in calls:
                 sequences = [tokens(backend, asked[k], mode="chat") for k in call]
-                begun = [len(tokens(backend, asked[k][: -len("Priya")], mode="chat")) - 14 for k in call]
+                begun = [sequence.index(tokens(backend, "P")[0]) for sequence in sequences]
                 seen = backend.activations_behind(sequences, 2, [[len(s) - 1] for s in sequences], begun)
             return [*seen.inputs, *seen.keys]
 
         alone = found([[2, 4]])
         assert all(map(np.array_equal, found([[0, 1, 2, 3], [5], [2, 4]]), alone))
         assert all(map(np.array_equal, found([[4], [2], [2, 4]]), alone))
-        monkeypatch.setattr("memctl.backends.torch_spans.KEPT", 30)
+        monkeypatch.setattr("memctl.backends.torch_spans.KEPT_BYTES", 40_000)
         assert all(map(np.array_equal, found([[2, 4, 5], [0, 1], [2, 4]]), alone))
 
     @MAIN

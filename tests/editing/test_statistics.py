@@ -20,6 +20,7 @@ class Watched(NumpyBackend):
         super().__init__()
         self.asked: list[tuple[str, Encoding]] = []
         self.positions: list[list[int]] = []
+        self.begun: list[int] = []
 
     def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
         encoding = super().encode(prompt, mode, answer)
@@ -30,6 +31,7 @@ class Watched(NumpyBackend):
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
     ) -> Activations:
         self.positions += [list(at) for at in positions]
+        self.begun += begun
         return super().activations_behind(sequences, layer, positions, begun)
 
 
@@ -58,6 +60,7 @@ def test_a_unit_is_told_to_be_silent_around_a_look_alike_and_where_it_ends() -> 
         mention = mentions(encoding, name)[0]
         around = range(max(1, mention[0] - AROUND), len(encoding.tokens))  # never a sequence's first token
         assert positions == list([mention[-1:], around][k % 2 == 0])
+        assert engine.begun[k] <= mention[0]  # what is kept for others names nobody
 
 
 def test_a_unit_knows_its_subject_behind_other_text() -> None:
