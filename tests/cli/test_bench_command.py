@@ -117,6 +117,17 @@ def test_several_facts_of_a_person_are_told_together_and_the_least_recalled_pers
     assert "told one at a time" not in Path("out/report.md").read_text()
 
 
+def test_people_can_be_told_of_in_one_call(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, inject = [], learners.inject
+    monkeypatch.setattr(learners, "inject", lambda *given, **options: told.append(given[3]) or inject(*given, **options))
+    Path("capacity.toml").write_text("seeds = [1]\nsizes = [1, 4]\nat_once = 2\nstrangers = 3\nprobed = 1\n")
+    cells = run(cli, "capacity").of("result")
+    assert [len(some) for some in told] == [1, 2, 1]
+    assert [cell["size"] for cell in cells] == [1, 4]
+    assert "told 2 people at a time" in Path("out/report.md").read_text()
+    assert "told one at a time" not in Path("out/report.md").read_text()
+
+
 def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     measured, told = capacity.measured, []
 
