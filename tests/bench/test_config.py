@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from memctl.bench import SUITES
@@ -71,3 +72,9 @@ def test_many_facts_on_each_subject_are_one_config_of_capacity() -> None:
     config = read_config(CapacityConfig, "capacity", path, {})
     assert config.each == 10
     assert max(config.sizes) == 300
+
+
+def test_facts_in_batches_are_one_config_of_capacity_with_the_same_facts() -> None:
+    path = Path(__file__).parent.parent.parent / "configs" / "bench-batches.toml"
+    batches, single = read_config(CapacityConfig, "capacity", path, {}), read_config(CapacityConfig, "capacity", None, {})
+    assert batches == msgspec.structs.replace(single, at_once=8)
