@@ -8,8 +8,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
-from itertools import accumulate
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ from memctl.backends.torch_layers import (
     stack_of,
     with_cache,
 )
-from memctl.backends.torch_spans import ROWS_AT_ONCE, Beginnings, Spans, cut
+from memctl.backends.torch_spans import Beginnings, Spans
 from memctl.backends.torch_values import TorchValueProblem
 from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
@@ -75,10 +74,6 @@ SAMPLED_FROM = 64
 
 POSITIONS_AT_ONCE = 64
 """Positions whose distributions over the vocabulary are held at once when text is scored: each takes a megabyte or two."""
-
-
-PIECE = 512
-"""Tokens of sequences whose attention is one computation, in which each meets all."""
 
 
 def best_dtype(device: str) -> torch.dtype:
@@ -193,27 +188,14 @@ class TorchBackend:
         self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], begun: Sequence[int]
     ) -> Activations:
         require_behind(sequences, positions, begun)
-        if (
-            self.device.type != "cpu"
-        ):  # where kernels are chosen by the size of a batch, each beginning would need a pass of its own
+        if self.device.type != "cpu":  # kernels are chosen by a batch's size there: each beginning would be a pass of its own
             return self.activations(sequences, layer, positions)
-        mlp, down = self.layout.layers[layer].mlp, self.layout.layers[layer].down
-
-        def run_until(run: Callable[[], Any]) -> list[Tensor]:
-            return inputs_of((mlp, down), run)
-
-        found: list[list[Float]] = []
+        part = self.layout.layers[layer]
         with self.attached(PRISTINE):
-            rests = self._beginnings.rests(sequences, begun, layer, run_until)
-            for places in cut([span.length for span in rests], TOKENS_AT_ONCE):
-                lengths = [rests[k].length for k in places]
-                pieces = [[rests[places[k]] for k in some] for some in cut(lengths, PIECE, ROWS_AT_ONCE)]
-                ids = torch.tensor([[token for k in places for token in sequences[k][begun[k] :]]], device=self.device)
-                states = run_until(partial(self._beginnings.spans.run, pieces, input_ids=ids))
-                starts = accumulate(lengths[:-1], initial=0)
-                at = [start - begun[k] + position for start, k in zip(starts, places, strict=True) for position in positions[k]]
-                found.append([_numpy(state[0, at]) for state in states])
-        return Activations(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+            seen = self._beginnings.behind(
+                sequences, positions, begun, layer, lambda run: inputs_of((part.mlp, part.down), run)
+            )
+        return Activations(*map(_numpy, seen))
 
     @cached_property
     def _beginnings(self) -> Beginnings:

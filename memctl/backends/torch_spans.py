@@ -8,6 +8,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 
@@ -30,11 +31,14 @@ KEPT_BYTES = 128 * 2**20
 IN_A_PASS = 1024
 """Tokens that share a pass."""
 
+PIECE = 512
+"""Tokens of such a computation behind kept beginnings, where a text may be long."""
+
 CHECKED = 4
 """Beginnings of a pass that are run alone, too."""
 
-RunUntil = Callable[[Callable[[], Any]], Any]
-"""Runs a forward pass of the model as far as it is wanted."""
+RunUntil = Callable[[Callable[[], Any]], list[Tensor]]
+"""Runs a forward pass of the model as far as it is wanted; inner states (1, T, …) that it met there."""
 
 Item = TypeVar("Item")
 
@@ -174,14 +178,34 @@ class Beginnings:
         self._checked = self._bytes = 0
         self._kept: OrderedDict[_Beginning, KeyValues] = OrderedDict()
 
-    def rests(self, sequences: Sequence[Tokens], begun: Sequence[int], layer: int, run_until: RunUntil) -> list[Span]:
-        """Each sequence behind its first `begun` tokens.
+    def behind(
+        self,
+        sequences: Sequence[Tokens],
+        positions: Sequence[Sequence[int]],
+        begun: Sequence[int],
+        layer: int,
+        run_until: RunUntil,
+    ) -> list[Tensor]:
+        """The states that `run_until` meets, (n, …) each, at the positions of all sequences in order.
 
         Args:
-            begun: One number for each sequence; 0 where nothing is to be kept of it.
-            layer: The highest that the rests will be run to.
-            run_until: Runs a forward pass as far as that layer.
+            begun: For each sequence, how many tokens at its start are kept; 0 for none. No position is before them.
+            layer: The highest that `run_until` runs.
         """
+        rests = self._rests(sequences, begun, layer, run_until)
+        found: list[list[Tensor]] = []
+        for places in cut([rest.length for rest in rests], IN_A_PASS):
+            lengths = [rests[k].length for k in places]
+            pieces = [[rests[places[k]] for k in some] for some in cut(lengths, PIECE, ROWS_AT_ONCE)]
+            ids = torch.tensor([[token for k in places for token in sequences[k][begun[k] :]]], device=self.spans.model.device)
+            states = run_until(partial(self.spans.run, pieces, input_ids=ids))
+            starts = accumulate(lengths[:-1], initial=0)
+            at = [start - begun[k] + position for start, k in zip(starts, places, strict=True) for position in positions[k]]
+            found.append([state[0, at] for state in states])
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+    def _rests(self, sequences: Sequence[Tokens], begun: Sequence[int], layer: int, run_until: RunUntil) -> list[Span]:
+        """Each sequence behind its first `begun` tokens."""
         wholes = [self.spans.of(tokens, before=at) for tokens, at in zip(sequences, begun, strict=True)]
         wanted = [
             _Beginning(layer, tokens[:at], whole.first) for tokens, at, whole in zip(sequences, begun, wholes, strict=True)
@@ -193,7 +217,7 @@ class Beginnings:
         if trusted and not self.together:
             self._kept.clear()
             self._bytes = 0
-            return self.rests(sequences, begun, layer, run_until)
+            return self._rests(sequences, begun, layer, run_until)
         found |= made
         for one, key_values in found.items():
             self._kept[one] = key_values
@@ -228,7 +252,7 @@ class Beginnings:
         ids = [token for one in some for token in one.tokens[one.first :]] + [0] * LEAST
         cache = DynamicCache()
         given = {"input_ids": torch.tensor([ids], device=self.spans.model.device), **with_cache(cache), "use_cache": True}
-        run_until(lambda: self.spans.run(pieces, **given))
+        run_until(partial(self.spans.run, pieces, **given))
         ends = accumulate((one.length for one in some), initial=0)
         return [
             [(keys[:, :, at:to].clone(), values[:, :, at:to].clone()) for keys, values in key_values_of(cache)]

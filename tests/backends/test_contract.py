@@ -148,7 +148,7 @@ class TestActivations:
     @pytest.mark.parametrize("most", [20, 1000], ids=["many passes", "one pass"])
     def test_behind_a_beginning_that_others_have_too_they_are_the_same(self, backend, most, monkeypatch):
         """Wherever it ends: at the start, inside the chat template's beginning, at its end, or behind it."""
-        for name in ("torch_backend.TOKENS_AT_ONCE", "torch_backend.PIECE", "torch_spans.IN_A_PASS"):
+        for name in ("torch_spans.PIECE", "torch_spans.IN_A_PASS"):
             monkeypatch.setattr(f"memctl.backends.{name}", most)
         asked = ("Where does Priya Okonkwo live?", "Who is Zoë Müller?", "Okonkwo", "Where is she?")
         chat = [tokens(backend, question, mode="chat") for question in asked]
