@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from memctl.backends.protocol import Tokens
 from memctl.backends.torch_layers import Attended, KeyValues, attention_in_parts, eager_attention, key_values_of, with_cache
+from memctl.backends.torch_shared import SharedPasses
 
 ROWS_AT_ONCE = 16
 """Spans whose attention is one computation: in it, each token meets those of all."""
@@ -33,9 +34,6 @@ IN_A_PASS = 1024
 
 PIECE = 512
 """Tokens of such a computation behind kept beginnings, where a text may be long."""
-
-CHECKED = 4
-"""Beginnings of a pass that are run alone, too."""
 
 RunUntil = Callable[[Callable[[], Any]], list[Tensor]]
 """Runs a forward pass of the model as far as it is wanted; inner states (1, T, …) that it met there."""
@@ -167,15 +165,14 @@ class Spans:
 class Beginnings:
     """Attention keys and values of what many sequences begin with, up to the layer that is looked at.
 
-    What else was asked for, and when, is to change no bit of one: each has attention of its own, and other products round a
-    token alike whatever is beside it. A few of each pass that is larger than any before are run alone, too; where that makes
-    a difference, all are from then on.
+    What else was asked for, and when, is to change no bit of one: each has attention of its own, and passes are shared only
+    as long as that makes no difference.
     """
 
     def __init__(self, spans: Spans) -> None:
         self.spans = spans
-        self.together = True
-        self._checked = self._bytes = 0
+        self._passes = SharedPasses[_Beginning, KeyValues](_equal)
+        self._bytes = 0
         self._kept: OrderedDict[_Beginning, KeyValues] = OrderedDict()
 
     def behind(
@@ -212,9 +209,9 @@ class Beginnings:
         ]
         found = {one: self._kept[one] for one in wanted if one in self._kept}
         missing = [one for one in dict.fromkeys(wanted) if one.length and one not in found]
-        trusted = self.together
+        trusted = self._passes.trusted
         made = dict(zip(missing, self._made(missing, run_until), strict=True))
-        if trusted and not self.together:
+        if trusted and not self._passes.trusted:  # those that are kept were made together
             self._kept.clear()
             self._bytes = 0
             return self._rests(sequences, begun, layer, run_until)
@@ -235,15 +232,8 @@ class Beginnings:
         made: list[KeyValues] = []
         for places in cut([one.length for one in missing], IN_A_PASS):
             some = [missing[k] for k in places]
-            made += self._run(some, run_until) if self.together else self._alone(some, run_until)
-            size = sum(one.length for one in some)
-            if self.together and len(some) > 1 and size > self._checked:
-                self._checked = size
-                self.together = all(map(_equal, made[places[0] :], self._alone(some[:CHECKED], run_until)))
+            made += self._passes.run(some, sum(one.length for one in some), partial(self._run, run_until=run_until))
         return made
-
-    def _alone(self, some: Sequence[_Beginning], run_until: RunUntil) -> list[KeyValues]:
-        return [made for one in some for made in self._run([one], run_until)]
 
     def _run(self, some: Sequence[_Beginning], run_until: RunUntil) -> list[KeyValues]:
         """Of some beginnings, from one pass; a short one is filled up: see LEAST."""

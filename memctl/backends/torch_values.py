@@ -5,9 +5,7 @@ chat template is computed once for all rows. The rows of a step are run as one s
 row alone: of a batch of rows this short and this unequal, half would be padding.
 
 Trials share a pass, for products of 500 tokens run at twice the speed of those of 50. What a trial comes to must not depend
-on that. Whatever acts on tokens one by one rounds alike in both; attention is computed for each trial by itself, in the shapes
-that it has alone. A problem's first trials are run both ways, and where one of them comes out in other bits, all further ones
-are run one by one.
+on that: attention is computed for each trial by itself, in the shapes that it has alone, and see `SharedPasses`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +30,7 @@ from memctl.backends.torch_layers import (
     stack_of,
     with_cache,
 )
+from memctl.backends.torch_shared import SharedPasses
 from memctl.backends.torch_spans import IN_A_PASS, LEAST, ROWS_AT_ONCE, Span, Spans, cut, lists_of, numbers
 from memctl.models.structure import MlpLayout
 
@@ -102,22 +101,18 @@ class TorchValueProblem:
         self.layout = layout
         self.layer = layer
         self.stack = stack_of(model, layout.layers[layer].block)
-        self.together = model.device.type == "cpu"  # elsewhere kernels are chosen by the size of a batch
-        self.checked = False
+        on_cpu = model.device.type == "cpu"  # elsewhere kernels are chosen by the size of a batch
+        self.passes = SharedPasses[Trial, Gradient](_equal, trusted=on_cpu)
         with torch.no_grad(), attached():
             self.spans = Spans(model, template)
             self.subjects = [self._prepared(rows) for rows in subjects]
 
     def evaluate(self, trials: Sequence[Trial]) -> list[Gradient]:
         with self.attached():
-            if len(trials) == 1 or not self.together:
-                return [gradient for trial in trials for gradient in self._gradients([trial])]
-            found = self._gradients(trials)
-            if self.checked:
-                return found
-            alone = [gradient for trial in trials for gradient in self._gradients([trial])]
-            self.checked, self.together = True, all(map(_equal, found, alone))
-            return alone
+            return self.passes.run(trials, sum(map(self._size, trials)), self._gradients)
+
+    def _size(self, trial: Trial) -> int:
+        return sum(self.subjects[trial.subject][row].span.length for row in trial.rows)
 
     def _gradients(self, trials: Sequence[Trial]) -> list[Gradient]:
         pieces = [list(self._pieces(trial)) for trial in trials]

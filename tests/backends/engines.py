@@ -30,25 +30,34 @@ FAMILIES = {
     "qwen3": ("Qwen3Config", {"head_dim": 8}),
     "mistral": ("MistralConfig", {"sliding_window": None}),
     "phi3": ("Phi3Config", {}),
-    "gemma3_text": ("Gemma3TextConfig", {"head_dim": 8, "sliding_window": 16, "query_pre_attn_scalar": 8}),
+    "gemma3_text": (
+        "Gemma3TextConfig",
+        {
+            "head_dim": 8,
+            "sliding_window": 16,
+            "query_pre_attn_scalar": 8,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
 }
 
 
 @functools.cache
 def engine(name: str) -> Backend:
-    """The engine of a name, which all tests share: `numpy`, or a family of FAMILIES in torch."""
+    """The engine of a name, which all tests share: see `new_engine`."""
     return new_engine(name)
 
 
 def new_engine(name: str) -> Backend:
-    """An engine of that name that has run nothing yet."""
+    """An engine that has run nothing yet: `numpy`, or a family of FAMILIES in torch, such as `llama` or `llama bfloat16`."""
     if name == "numpy":
         return NumpyBackend()
     from memctl.backends.torch_backend import TorchBackend
 
-    folder = Path(_keep.name) / name
-    save_random_model(folder, name)
-    return TorchBackend(folder, dtype="float32")
+    family, _, dtype = name.partition(" ")
+    folder = Path(_keep.name) / family
+    save_random_model(folder, family)
+    return TorchBackend(folder, dtype=dtype or "float32")
 
 
 _keep = tempfile.TemporaryDirectory(prefix="engines-")

@@ -12,7 +12,9 @@ from memctl.deltas import Columns, Composition, Delta, Edit, LowRank
 from memctl.editing.fold import folded
 from memctl.errors import MemctlError
 
-EVERY = pytest.mark.parametrize("backend", ["numpy", *FAMILIES], indirect=True)
+ALL = ["numpy", *FAMILIES]
+EVERY = pytest.mark.parametrize("backend", ALL, indirect=True)
+EVERY_ROUNDING = pytest.mark.parametrize("backend", [*ALL, "llama bfloat16"], indirect=True)
 MAIN = pytest.mark.parametrize("backend", ["numpy", "llama"], indirect=True)
 
 LAYER = 1
@@ -169,7 +171,7 @@ class TestActivations:
         with pytest.raises(AssertionError):
             backend.activations_behind([tokens(backend, PROMPTS[0])], LAYER, [[3, 5]], [4])
 
-    @pytest.mark.parametrize("name", ["numpy", *FAMILIES])
+    @pytest.mark.parametrize("name", [*ALL, "llama bfloat16"])
     @pytest.mark.parametrize("alike", [True, False], ids=["alike", "unlike"])
     def test_behind_a_beginning_no_bit_depends_on_what_was_asked_before(self, name, alike, monkeypatch):
         """Nor on what was dropped in between; also where beginnings come out in other bits together than alone."""
@@ -306,7 +308,7 @@ class TestValueProblem:
         np.testing.assert_allclose(scaled.losses, halved.losses, atol=1e-4)
         np.testing.assert_allclose(scaled.gradient, 0.5 * halved.gradient, atol=1e-4)
 
-    @EVERY
+    @EVERY_ROUNDING
     def test_a_trial_is_to_the_bit_what_it_is_alone(self, backend):
         """Else a memory would depend on what was told beside it."""
         rows, _ = self.problem(backend)
