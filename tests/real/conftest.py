@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "real" in item.path.parts:
             item.add_marker(pytest.mark.model)
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    # nothing takes as long as a few nights: begun last, one worker would wait for the other
+    items.sort(key=lambda item: (item.path.stem != "test_real_sleep", "real" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")
