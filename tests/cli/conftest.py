@@ -71,11 +71,16 @@ def warmed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def warm_cache(warmed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets commands of this process use the shared cache, and measures drift on a few windows of text only."""
-    from memctl.evaluation import drift
+    """Lets commands of this process use the shared cache, and measures drift and answers on a little text only."""
+    from memctl.bench import measure
+    from memctl.evaluation import drift, questions
 
     all_windows = drift.held_out_windows
     monkeypatch.setattr(drift, "held_out_windows", lambda backend: all_windows(backend)[:4])
+    shipped = questions.questions()
+    few = questions.Questions(shipped.general[:4], shipped.identity[:2])
+    for module in (questions, measure):
+        monkeypatch.setattr(module, "questions", lambda: few)
     monkeypatch.setenv("MEMCTL_CACHE", str(warmed))
     return warmed
 
