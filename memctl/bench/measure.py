@@ -14,7 +14,7 @@ from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import strangers
 from memctl.evaluation.locality import bleed_of, locality_of, other_relations, stranger_prompts
 from memctl.evaluation.questions import questions, questions_kept
-from memctl.evaluation.recall import FactRecall, completions, judged, recall, recall_prompts, stated_facts
+from memctl.evaluation.recall import FactRecall, completions, judged, recall, recall_objects, recall_prompts, stated_facts
 from memctl.facts import Fact, Mode
 from memctl.progress import silent
 
@@ -73,7 +73,7 @@ def measured_beside(
     probed: int,
 ) -> dict[str, float]:
     """The same, with prompts of one's own about others: a raw one and a question in turn."""
-    said = answers(backend, learner, recall_prompts(facts))
+    said = answers(backend, learner, recall_prompts(facts), recall_objects(facts))
     found = judged(facts, said)
     values = means(found) | least(facts, found)
     values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
@@ -123,10 +123,10 @@ def measured_with_questions(
     return values | {"general": kept.general, "identity": kept.identity}
 
 
-def answers(backend: Backend, learner: Learner, prompts: Sequence[tuple[Mode, str]]) -> list[str]:
+def answers(backend: Backend, learner: Learner, prompts: Sequence[tuple[Mode, str]], objects: Sequence[str] = ()) -> list[str]:
     """What the model says once the learner has done what it does."""
     with backend.attached(learner.composition):
-        return completions(backend, learner.put(prompts), silent, "")
+        return completions(backend, learner.put(prompts), silent, "", objects)
 
 
 def means(found: Sequence[FactRecall]) -> dict[str, float]:

@@ -54,5 +54,5 @@ def why(
 def _facts(backend: Backend, answer: Answer, firing: Firing, entries: Sequence[LedgerEntry]) -> list[FiredFact]:
     """The facts of one memory that an answer names, or else all of them."""
     token = backend.decode(answer.tokens[firing.position : firing.position + 1])
-    said = [entry for entry in entries if position(answer.text, entry.fact.object) >= 0]
+    said = [entry for entry in entries if position(answer.text, entry.fact.object, entry.fact.subject) >= 0]
     return [FiredFact(entry, token, firing.position, firing.strength, bool(said)) for entry in said or entries]
