@@ -25,6 +25,17 @@ _AUXILIARY = {"is", "are", "was", "were", "has", "have", "had", "been"}
 _AUXILIARY |= {"now", "currently", "still", "also", "really", "always", "usually", "just"}
 _PAST = {"cannot", "got", "grew", "spent", "went"}
 _NO_OBJECT = {"in", "at", "as", "for", "to", "of", "on", "by", "with", "from", "a", "an", "the"}
+_NOT_SO = {"not", "never", "no", "longer", "hardly", "used", "to", "once", "formerly", "previously"}
+_NOT_SO |= {"probably", "possibly", "perhaps", "maybe", "might", "may", "must", "could", "would", "should", "will"}
+_NOT_SO |= {"do", "does", "did"}
+"""In lower case, next to the fact, these deny it, or say it of another time or as a guess; "Ana May" has a surname."""
+
+_NO_STATEMENT = {"if", "when", "unless", "whether", "perhaps", "maybe", "do", "does", "did", "is", "are", "was", "were"}
+_NO_STATEMENT |= {"has", "have", "could", "would", "should", "where", "what", "who", "which", "how", "why"}
+"""A sentence that begins so asks, or states under a condition."""
+
+_ABBREVIATION = re.compile(r"(?:[^\W\d_]{1,2}\.){2,}")
+_NEXT_CLAUSE = re.compile(r"(?:[,;]| and| but) (?P<clause>.+)")
 _NOBODY = {
     "i",
     "my",
@@ -62,13 +73,31 @@ def parse_sentence(text: str) -> Fact:
         raise UsageError(f"{text!r} does not say by name who is meant", hint)
     if fact is None:
         raise UsageError(f"no fact was recognised in {text!r}", f"state one plainly, {EXAMPLE}")
+    if _is_doubtful(sentence, fact):
+        hint = f"state plainly what is so, {EXAMPLE}; memctl forget takes back what no longer is"
+        raise UsageError(f"{text!r} denies or doubts something, or says it of another time", hint)
+    if _holds_a_clause(fact.object):
+        raise UsageError(f"{text!r} seems to state several facts", f"state each in a sentence of its own, {EXAMPLE}")
     return fact
+
+
+def _is_doubtful(sentence: str, fact: Fact) -> bool:
+    subject, object = fact.subject.split(), fact.object.split()
+    if sentence.split()[0].casefold() in _NO_STATEMENT or subject[-1].endswith(("n't", "n’t")):
+        return True
+    return not _NOT_SO.isdisjoint((subject[0], subject[-1], object[0]))
+
+
+def _holds_a_clause(object: str) -> bool:
+    """Whether an object goes on after a comma or an "and" with a fact of its own."""
+    further = _NEXT_CLAUSE.search(object)
+    return further is not None and _phrase(further["clause"]) is not None
 
 
 def _without_end(sentence: str) -> str:
     """The sentence without its last full stop, which an abbreviation ("9 a.m.") keeps."""
     last = sentence.rpartition(" ")[2]
-    return sentence if last.endswith(".") and "." in last[:-1] else sentence.rstrip(".! ")
+    return sentence if _ABBREVIATION.fullmatch(last) else sentence.rstrip(".! ")
 
 
 def _known(sentence: str) -> Fact | None:
