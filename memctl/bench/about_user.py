@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from memctl.bench.capacity import BLEEDS
+from memctl.bench.config import NotNegative
 from memctl.bench.growth import grow, planned
 from memctl.bench.learners import MethodsConfig, described, require
 from memctl.bench.measure import Unedited, measured_beside
@@ -22,8 +23,8 @@ class AboutUserConfig(MethodsConfig, frozen=True, kw_only=True):
         probed: Subjects, at most, that are asked about six other relations each.
     """
 
-    others: int = 100
-    probed: int = 20
+    others: NotNegative = 100
+    probed: NotNegative = 20
 
 
 class AboutUser:

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from memctl.bench.capacity import BLEEDS
-from memctl.bench.config import SuiteConfig
+from memctl.bench.config import AtLeastOne, NotNegative, SuiteConfig
 from memctl.bench.learners import prepare
 from memctl.bench.measure import Unedited, measured_with_questions
-from memctl.bench.nights import fresh, slept, tell
+from memctl.bench.nights import slept
 from memctl.bench.plots import Panel
 from memctl.bench.report import Key
+from memctl.bench.stores import fresh, tell
 from memctl.bench.suite import Bench, Planned
 from memctl.consolidation.train import consolidate
 from memctl.deltas import Composition
@@ -33,11 +34,11 @@ class AlignmentTaxConfig(SuiteConfig, frozen=True, kw_only=True):
         strangers, probed: See `Bystanders`.
     """
 
-    passes: int = 40
-    nights: int = 3
-    sharing: int = 7
-    strangers: int = 100
-    probed: int = 50
+    passes: AtLeastOne = 40
+    nights: AtLeastOne = 3
+    sharing: AtLeastOne = 7
+    strangers: NotNegative = 100
+    probed: NotNegative = 50
 
 
 class AlignmentTax:

@@ -1,9 +1,8 @@
 """`capacity`: what happens as facts grow in number, told one at a time or a few at once."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta
-
+from memctl.bench.config import AtLeastOne, NotNegative
 from memctl.bench.growth import grow, planned
 from memctl.bench.learners import ABOUT, MethodsConfig, described, require
 from memctl.bench.measure import Unedited, measured
@@ -24,11 +23,11 @@ class CapacityConfig(MethodsConfig, frozen=True, kw_only=True):
         strangers, probed: See `Bystanders`.
     """
 
-    sharing: int = 7
-    each: int = 1
-    at_once: Annotated[int, Meta(ge=1)] = 1
-    strangers: int = 100
-    probed: int = 50
+    sharing: AtLeastOne = 7
+    each: AtLeastOne = 1
+    at_once: AtLeastOne = 1
+    strangers: NotNegative = 100
+    probed: NotNegative = 50
 
 
 class Capacity:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from memctl.bench.config import SuiteConfig
+from memctl.bench.config import AtLeastOne, NotNegative, SuiteConfig
 from memctl.bench.learners import Fixed
 from memctl.bench.measure import Unedited, measured
 from memctl.bench.plots import Panel
@@ -30,9 +30,9 @@ class DampingConfig(SuiteConfig, frozen=True, kw_only=True):
         thresholds: θ of edits with units.
     """
 
-    sharing: int = 7
-    strangers: int = 100
-    probed: int = 50
+    sharing: AtLeastOne = 7
+    strangers: NotNegative = 100
+    probed: NotNegative = 50
     dampings: tuple[float, ...]
     thresholds: tuple[float, ...]
 

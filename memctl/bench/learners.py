@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from memctl.backends.protocol import PRISTINE, Backend
-from memctl.bench.config import SuiteConfig
+from memctl.bench.config import AtLeastOne, SuiteConfig
 from memctl.bench.embeddings import load_embedder, require_embedder
 from memctl.bench.in_prompt import InPrompt, Retrieval
 from memctl.bench.sequential import ALPHAEDIT, MEMIT, REFERENCE, SequentialMemit, SequentialSettings, require_layers
@@ -55,8 +55,8 @@ class MethodsConfig(SuiteConfig, frozen=True, kw_only=True):
     memit: SequentialSettings = MEMIT
     alphaedit: SequentialSettings = ALPHAEDIT
     reference: SequentialSettings = REFERENCE
-    window: int = 2048
-    nearest: int = 5
+    window: AtLeastOne = 2048
+    nearest: AtLeastOne = 5
 
 
 def described(config: MethodsConfig) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Unedited:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._texts: dict[tuple[tuple[Mode, str], ...], list[str]] = {}
-        self._recall: dict[str, FactRecall] = {}
+        self._recall: dict[tuple[Fact, ...], list[FactRecall]] = {}
 
     def texts(self, prompts: Sequence[tuple[Mode, str]]) -> list[str]:
         """Answers to a list of prompts: kept by the whole list, since in bfloat16 a batch's shape can decide a near tie."""
@@ -48,12 +48,12 @@ class Unedited:
         return self._texts[key]
 
     def recall(self, facts: Sequence[Fact]) -> list[FactRecall]:
-        """Recall of facts that nobody told."""
-        new = [fact for fact in facts if fact.id not in self._recall]
-        with self.backend.attached(PRISTINE):
-            found = recall(self.backend, new, silent)
-        self._recall |= {fact.id: one for fact, one in zip(new, found, strict=True)}
-        return [self._recall[fact.id] for fact in facts]
+        """Recall of facts that nobody told: kept by the whole list, too."""
+        key = tuple(facts)
+        if key not in self._recall:
+            with self.backend.attached(PRISTINE):
+                self._recall[key] = recall(self.backend, facts, silent)
+        return self._recall[key]
 
 
 def measured(

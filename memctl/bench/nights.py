@@ -11,23 +11,21 @@ import msgspec
 import numpy as np
 
 from memctl.bench.capacity import BLEEDS
-from memctl.bench.config import SuiteConfig
+from memctl.bench.config import AtLeastOne, NotNegative, SuiteConfig
 from memctl.bench.measure import Unedited, means, measured_with_questions
 from memctl.bench.plots import Panel
 from memctl.bench.report import Key
+from memctl.bench.stores import fresh, tell
 from memctl.bench.suite import Bench, Planned
 from memctl.deltas import Columns, Delta
 from memctl.editing.subjects import seeded
 from memctl.evaluation.invented import invented_facts, people
 from memctl.evaluation.recall import recall
-from memctl.facts import Fact, Provenance
+from memctl.facts import Fact
 from memctl.progress import silent
 from memctl.sleep.pipeline import sleep
 from memctl.sleep.plan import plan
-from memctl.store.records import BaseRef
 from memctl.store.store import Store
-from memctl.wake.fact_record import Told
-from memctl.wake.inject import inject
 from memctl.wake.live import composition, live
 
 
@@ -41,11 +39,11 @@ class NightsConfig(SuiteConfig, frozen=True, kw_only=True):
         strangers, probed: See `Bystanders`.
     """
 
-    nights: int = 4
+    nights: AtLeastOne = 4
     damaged: float = 0.0
-    sharing: int = 7
-    strangers: int = 100
-    probed: int = 50
+    sharing: AtLeastOne = 7
+    strangers: NotNegative = 100
+    probed: NotNegative = 50
 
 
 class Consolidation:
@@ -195,12 +193,6 @@ def along(axis: str) -> list[Panel]:
     ]
 
 
-def tell(bench: Bench, store: Store, facts: Sequence[Fact]) -> None:
-    """Writes facts in one batch."""
-    told = [Told(fact, Provenance(source="bench")) for fact in facts]
-    inject(store, bench.backend, bench.settings, told, wait=0, force=True, dry_run=False, progress=bench.progress)
-
-
 def damage(store: Store, share: float, seed: int) -> None:
     """Makes a share of the edits empty, in what they add and in what they would be solved from again."""
     head, memories = store.head(), live(store)
@@ -240,7 +232,7 @@ def state_of(
 
 
 def between(bench: Bench, store: Store, facts: Sequence[Fact]) -> dict[str, float]:
-    """Recall after a night, and what the sleep measured itself; nothing of that where it was refused."""
+    """Recall after a night, and what was measured when HEAD was written: by this sleep, or before it where it was refused."""
     with bench.backend.attached(composition(store)):
         found = means(recall(bench.backend, facts, silent))
     return found | store.head().metrics | _of_store(store)
@@ -255,10 +247,3 @@ def _of_store(store: Store) -> dict[str, float]:
         "store_mib": size / 2**20,
         "live_mib": (size - store.plan_gc(keep_last=1).bytes) / 2**20,
     }
-
-
-def fresh(bench: Bench, name: str) -> Store:
-    """An empty store in the work folder, which takes the place of one that an interrupted run left."""
-    folder = bench.work / name
-    shutil.rmtree(folder, ignore_errors=True)
-    return Store.create(folder, BaseRef("bench", bench.backend.fingerprint), backend=bench.settings.backend)

@@ -146,6 +146,8 @@ def _scale(axis: Any, limits: Any, panel: Panel) -> None:
 
     kinds = {MEASURES[measure].kind for measure in panel.measures}
     low, high = axis.get_data_interval()
+    if not math.isfinite(high - low):  # none of the panel's measures is known
+        return
     if kinds == {"share"}:
         small = all("bleed" in measure for measure in panel.measures) and high < SMALL
         top = SMALL if small else 1.0

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from memctl.backends.protocol import Backend
+from memctl.bench.config import NotNegative
 from memctl.bench.forced import Question, preferred, token_accuracy
 from memctl.bench.growth import grow, planned
 from memctl.bench.learners import ABOUT, UNEDITED, Learner, MethodsConfig, described, require
@@ -72,7 +73,7 @@ class PublishedConfig(MethodsConfig, frozen=True, kw_only=True):
         neighbours: Prompts of a record at most that must stay.
     """
 
-    neighbours: int = 10
+    neighbours: NotNegative = 10
 
 
 Record = TypeVar("Record", bound=msgspec.Struct)

@@ -96,7 +96,7 @@ def rows(cells: Sequence[Cell]) -> tuple[Row, ...]:
     found = []
     for group in groups.values():
         values: dict[str, Estimate] = {}
-        for name in group[0].values:
+        for name in dict.fromkeys(name for cell in group for name in cell.values):
             known = [value for cell in group if (value := cell.values.get(name)) is not None]
             if known:
                 values[name] = estimate(known, *MEASURES[name].range)

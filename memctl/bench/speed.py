@@ -12,10 +12,11 @@ import msgspec
 import numpy as np
 
 from memctl.backends.protocol import PRISTINE, Backend
-from memctl.bench.config import SuiteConfig
+from memctl.bench.config import AtLeastOne, SuiteConfig
 from memctl.bench.learners import prepare
 from memctl.bench.plots import Panel
 from memctl.bench.report import Key
+from memctl.bench.stores import fresh, tell
 from memctl.bench.suite import Bench, Planned
 from memctl.deltas import Columns, Composition, Delta, Edit
 from memctl.editing.cues import training_cues
@@ -24,12 +25,9 @@ from memctl.editing.selectors import UNITS
 from memctl.editing.values import Subject
 from memctl.evaluation.drift import held_out_windows
 from memctl.evaluation.invented import invented_facts
-from memctl.facts import Fact, Provenance
+from memctl.facts import Fact
 from memctl.progress import silent
-from memctl.store.records import BaseRef
 from memctl.store.store import Store
-from memctl.wake.fact_record import Told
-from memctl.wake.inject import inject
 
 PROMPT_TOKENS = 32
 
@@ -45,11 +43,11 @@ class SpeedConfig(SuiteConfig, frozen=True, kw_only=True):
         repeats: Turns of a comparison; the median counts.
     """
 
-    single: int = 3
-    batch: int = 32
-    prompts: int = 8
-    tokens: int = 64
-    repeats: int = 5
+    single: AtLeastOne = 3
+    batch: AtLeastOne = 32
+    prompts: AtLeastOne = 8
+    tokens: AtLeastOne = 64
+    repeats: AtLeastOne = 5
 
 
 class Speed:
@@ -88,11 +86,11 @@ class Speed:
             single, batch = facts[1 : self.config.single + 1], facts[self.config.single + 1 :]
             one, all = (cell for cell, _ in self._cells(seed)[:2])
             if bench.lacks(one):
-                store = _store(bench, f"single-{seed}")
-                _tell(bench, store, facts[:1])  # the first fact of a process pays for what is made once
+                store = fresh(bench, f"single-{seed}")
+                tell(bench, store, facts[:1])  # the first fact of a process pays for what is made once
                 bench.record(one, _cost(bench, store, [(fact,) for fact in single]))
             if bench.lacks(all):
-                bench.record(all, _cost(bench, _store(bench, f"batch-{seed}"), [batch]))
+                bench.record(all, _cost(bench, fresh(bench, f"batch-{seed}"), [batch]))
             for cell, _ in self._cells(seed)[2:]:
                 if bench.lacks(cell):
                     bench.record(cell, self._generation(bench.backend, bench, int(cell["attached"])))
@@ -136,7 +134,7 @@ def _cost(bench: Bench, store: Store, batches: Sequence[Sequence[Fact]]) -> dict
     told, edited, forward = [], [], []
     for facts in batches:
         forward.append(_forward(bench.backend, facts) / len(facts))
-        told.append(_tell(bench, store, facts) / len(facts))
+        told.append(tell(bench, store, facts) / len(facts))
         edited.append(_edit(bench, facts) / len(facts))
         bench.step()
     return {
@@ -147,12 +145,6 @@ def _cost(bench: Bench, store: Store, batches: Sequence[Sequence[Fact]]) -> dict
         "edit_ratio": median(a / b for a, b in zip(edited, forward, strict=True)),
         "peak_memory_gib": bench.backend.memory_bytes() / 2**30,
     }
-
-
-def _tell(bench: Bench, store: Store, facts: Sequence[Fact]) -> float:
-    told = [Told(fact, Provenance(source="bench")) for fact in facts]
-    report = inject(store, bench.backend, bench.settings, told, wait=0, force=True, dry_run=False, progress=silent)
-    return report.seconds
 
 
 def _edit(bench: Bench, facts: Sequence[Fact]) -> float:
@@ -180,10 +172,6 @@ def _timed(job: Callable[[], Any]) -> tuple[float, Any]:
     started = time.perf_counter()
     result = job()
     return time.perf_counter() - started, result
-
-
-def _store(bench: Bench, name: str) -> Store:
-    return Store.create(bench.work / name, BaseRef("bench", bench.backend.fingerprint), backend=bench.settings.backend)
 
 
 def silent_units(backend: Backend, layer: int, count: int) -> Composition:

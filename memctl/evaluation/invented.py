@@ -21,6 +21,9 @@ PROMPTS = {
 }
 """What a user would begin to type; for other relations the first phrase of the bank."""
 
+DRAWS = 100
+"""A stranger is drawn so often at most, on average: most draws of a name that is hardly left are of people drawn before."""
+
 
 def people(count: int, seed: int, *, sharing: int = 7) -> tuple[str, ...]:
     """Distinct invented people; each surname has `sharing` of them, who follow each other.
@@ -73,17 +76,26 @@ def facts_on_each(count: int, seed: int, each: int, *, sharing: int = 7) -> tupl
 
 
 def strangers(count: int, seed: int, stored: Sequence[str]) -> tuple[str, ...]:
-    """Unseen people: a third share a stored surname, a third a stored first name, the others nothing."""
+    """Unseen people: a third share a stored surname, a third a stored first name, the others nothing.
+
+    Raises:
+        UsageError: There are not so many names.
+    """
     random = seeded("strangers", seed)
     pool = names()
     found: dict[str, None] = {}
-    while len(found) < count:
+    for _ in range(DRAWS * count):
+        if len(found) == count:
+            break
         own = str(random.choice(stored)).split()
         first, last = str(random.choice(pool.first)), str(random.choice(pool.last))
         kind = len(found) % 3
         name = (f"{first} {own[-1]}", f"{own[0]} {last}", f"{first} {last}")[kind]
         if name not in stored:
             found[name] = None
+    if len(found) < count:
+        hint = f"a third share a stored surname, and there are {len(pool.first)} first names; a third the other way round"
+        raise UsageError(f"{count} strangers beside {len(stored)} people cannot be invented", hint)
     return tuple(found)
 
 

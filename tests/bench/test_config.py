@@ -53,6 +53,8 @@ def test_the_command_line_goes_before_the_file_and_named_seeds_are_meant_everywh
         ("seeds = [1]\nsizes = [0]", "sizes"),
         ("seeds = [1]\nsizes = [1]\nmethods = ['magic']", "magic"),
         ("seeds = [1]\nsizes = [1]\n[memit]\nlayer = 3", "layer"),
+        ("seeds = [1]\nsizes = [1]\nnearest = 0", "nearest"),
+        ("seeds = [1]\nsizes = [1]\nstrangers = -1", "strangers"),
         ("seeds = ", "TOML"),
     ],
 )
@@ -65,6 +67,12 @@ def test_a_wrong_config_is_said_with_its_file_and_field(tmp_path: Path, text: st
 def test_what_a_suite_does_not_have_cannot_be_given() -> None:
     with pytest.raises(UsageError, match="methods"):
         read_config(INVENTED["speed"].config_type, "speed", None, {"methods": ["memctl"]})
+
+
+@pytest.mark.parametrize("field", ["single", "batch", "repeats"])
+def test_speed_is_not_measured_on_nothing(field: str) -> None:
+    with pytest.raises(UsageError, match=field):
+        read_config(INVENTED["speed"].config_type, "speed", None, {field: 0})
 
 
 def test_many_facts_on_each_subject_are_one_config_of_capacity() -> None:

@@ -14,12 +14,15 @@ ROWS = rows(
         for method, drift in (("memctl", 0.001), ("memit", 40.0))
         for size in (1, 13, 14, 100)
     ]
+    + [Cell({"seed": 1, "method": "memctl", "size": 1}, {"seconds_per_fact": None})]
 )
 PANELS = [
     Panel("Recall", ("raw", "unedited_raw"), "size", series="method"),
     Panel("Drift", ("drift",), "size", series="method"),
     Panel("Recall", ("raw",), "method", "bars"),
     Panel("Nothing of it was measured", ("chat",), "size"),
+    Panel("Told before the run that measured", ("seconds_per_fact",), "size", series="method"),
+    Panel("Told before the run that measured", ("seconds_per_fact",), "method", "bars"),
 ]
 
 

@@ -4,7 +4,7 @@ from memctl.bench.report import Cell, Report, Setup, finite, markdown, rows
 
 CELLS = (
     Cell({"seed": 1, "method": "memctl", "size": 2}, {"raw": 1.0, "drift": 0.01}),
-    Cell({"seed": 2, "method": "memctl", "size": 2}, {"raw": 0.5, "drift": None}),
+    Cell({"seed": 2, "method": "memctl", "size": 2}, {"raw": 0.5, "drift": None, "general": 0.9}),
     Cell({"seed": 1, "method": "memit", "size": 2}, {"raw": 0.0, "drift": None}),
 )
 
@@ -15,6 +15,7 @@ def test_cells_that_differ_by_the_seed_are_one_row() -> None:
     assert (ours.values["raw"].mean, ours.values["raw"].seeds) == (0.75, 2)
     assert (ours.values["drift"].mean, ours.values["drift"].seeds) == (0.01, 1)
     assert "drift" not in theirs.values
+    assert (ours.values["general"].mean, ours.values["general"].seeds) == (0.9, 1)  # the first seed's night was refused
 
 
 def test_what_is_no_finite_number_is_none() -> None:

@@ -10,7 +10,8 @@ import pytest
 from cli_examples import Cli, Ran
 from tiny_suites import CONFIGS
 
-from memctl.bench import alignment_tax, capacity, learners, nights
+from memctl.bench import alignment_tax, capacity, learners, nights, speed
+from memctl.bench.stores import tell
 
 DATA = Path(__file__).parent.parent / "data"
 SUBJECTS = Path(__file__).parent.parent.parent / "configs" / "bench-subjects.toml"
@@ -160,6 +161,16 @@ def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: p
     assert report()["complete"]
     assert told == []  # both facts were in the store already
     assert run(cli, "capacity", "--resume").of("result") == []
+
+
+def test_speed_goes_on_after_it_was_stopped_while_facts_were_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: Any) -> float:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speed, "tell", lambda bench, store, facts: interrupted() if len(facts) > 1 else tell(bench, store, facts))
+        assert run(cli, "speed").code == 130
+    check_reported(run(cli, "speed", "--resume"), "speed")
 
 
 def test_resuming_with_another_setup_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

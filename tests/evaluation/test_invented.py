@@ -31,6 +31,11 @@ def test_strangers_are_not_stored_and_two_thirds_share_a_name() -> None:
     assert sum(bool(set(name.split()) & words) for name in found) >= 20
 
 
+def test_more_strangers_than_names_are_refused() -> None:
+    with pytest.raises(UsageError, match="760 strangers"):
+        strangers(760, 5, people(1, 5))
+
+
 def test_each_person_has_as_many_facts_as_was_said_of_different_relations() -> None:
     found = facts_on_each(20, 5, 10)
     assert Counter(fact.subject for fact in found) == dict.fromkeys(people(2, 5), 10)
