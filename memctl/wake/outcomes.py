@@ -9,7 +9,7 @@ import msgspec
 from memctl.editing.cues import relation_of
 from memctl.editing.preflight import Preflight
 from memctl.editing.relations import relation_key
-from memctl.evaluation.recall import FactRecall
+from memctl.evaluation.recall import FactRecall, normalised
 from memctl.facts import Fact, LedgerEntry
 from memctl.store.lock import now
 from memctl.store.records import Ledger
@@ -23,6 +23,7 @@ class Outcome:
     """What became of a fact.
 
     Attributes:
+        fact: As it was told; as the memory has it, where it was there already.
         status: `written`; `superseded`: written in place of an older fact; `present`: it was there already;
             `rejected`: not written, for the reason given.
         before, after: Recall without and with the new fact; None where nothing was measured.
@@ -59,8 +60,8 @@ def sorted_out(told: Sequence[Told], ledger: Ledger) -> list[Outcome]:
         older = next((other for other in live.values() if _contradicts(fact, other)), None)
         if any(_contradicts(fact, other) for other in later):
             outcomes.append(Outcome(fact, "rejected", reason="a later line says otherwise"))
-        elif first := live.get(fact.id) or _told_before(fact, outcomes):
-            outcomes.append(Outcome(fact, "present", reason=_kept_wording(fact, first)))
+        elif first := _told_before(fact, [*live.values(), *(one.fact for one in outcomes if one.status != "rejected")]):
+            outcomes.append(Outcome(first, "present", reason=_kept_wording(fact, first)))
         else:
             status: Status = "superseded" if older else "written"
             outcomes.append(Outcome(fact, status, replaced=older.id if older else ""))
@@ -79,26 +80,31 @@ def as_it_came_out(outcomes: Sequence[Outcome], ledger: Ledger) -> tuple[Outcome
     )
 
 
-def _told_before(fact: Fact, outcomes: Sequence[Outcome]) -> Fact | None:
-    """The same fact as an earlier line told it."""
-    return next((one.fact for one in outcomes if one.fact.id == fact.id and one.status != "rejected"), None)
+def _told_before(fact: Fact, known: Sequence[Fact]) -> Fact | None:
+    """The fact as it was told first, in the same words or in others."""
+    return next((one for one in known if one.id == fact.id), None) or next((one for one in known if _same(fact, one)), None)
 
 
 def _kept_wording(fact: Fact, first: Fact) -> str:
     """Why a fact that is told again stays as it is, where its own prompt or questions are other ones now."""
-    if (fact.completion_prompt, fact.questions) == (first.completion_prompt, first.questions):
+    if (fact.id, fact.completion_prompt, fact.questions) == (first.id, first.completion_prompt, first.questions):
         return ""
-    return f"keeps its first wording; to change it: memctl forget {fact.id}, then tell it anew"
+    return f"keeps its first wording; to change it: memctl forget {first.id}, then tell it anew"
 
 
 def _contradicts(fact: Fact, other: Fact) -> bool:
-    """Another fact with the same subject and relation, where the relation has one object at a time."""
-    return (
-        fact.id != other.id
-        and fact.subject.casefold() == other.subject.casefold()
-        and relation_key(fact.relation) == relation_key(other.relation)
-        and not relation_of(fact).many
-    )
+    """Another object for the same subject and relation, where the relation has one object at a time."""
+    return _same_place(fact, other) and not _same(fact, other) and not relation_of(fact).many
+
+
+def _same(fact: Fact, other: Fact) -> bool:
+    """The same statement: "resides in jakarta" says what "lives in Jakarta" says."""
+    objects = [normalised(one.object) or one.object for one in (fact, other)]
+    return _same_place(fact, other) and objects[0] == objects[1]
+
+
+def _same_place(fact: Fact, other: Fact) -> bool:
+    return fact.subject.casefold() == other.subject.casefold() and relation_key(fact.relation) == relation_key(other.relation)
 
 
 def to_write(outcomes: Sequence[Outcome]) -> list[int]:

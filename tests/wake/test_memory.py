@@ -21,10 +21,10 @@ from memctl.errors import EditFailed, GateRefused, UsageError
 from memctl.evaluation import drift
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.recall import FactRecall
-from memctl.facts import Fact, Mode, Provenance, make_fact
+from memctl.facts import Fact, LedgerEntry, Mode, Provenance, make_fact
 from memctl.progress import Progress, silent
 from memctl.settings import EditSettings, Settings
-from memctl.store.records import AdapterRef, BaseRef
+from memctl.store.records import AdapterRef, BaseRef, Ledger
 from memctl.store.store import Store
 from memctl.store.verify import verify
 from memctl.wake import draft
@@ -34,6 +34,7 @@ from memctl.wake.fact_record import Told
 from memctl.wake.forget import forget
 from memctl.wake.inject import InjectReport, inject
 from memctl.wake.live import composed, composition, live
+from memctl.wake.outcomes import sorted_out
 from memctl.wake.verify_deep import verify_deep
 
 QUICK = Settings(
@@ -163,6 +164,17 @@ def test_of_two_lines_that_contradict_each_other_the_later_one_is_written(tmp_pa
     report = write(store, engine, FACTS[0], make_fact("Ana Lund", "lives in", "Lima"))
     assert [outcome.status for outcome in report.outcomes] == ["rejected", "written"]
     assert [entry.fact.object for entry in store.ledger().active()] == ["Lima"]
+
+
+@pytest.mark.parametrize(("relation", "object"), [("resides in", "Oslo"), ("lives in", "oslo"), ("lives in", "Oslo.")])
+def test_the_same_in_other_words_is_there_already(relation: str, object: str) -> None:
+    first, again = make_fact("Ana Lund", "lives in", "Oslo"), make_fact("Ana Lund", relation, object)
+    told = [Told(fact, Provenance(source="test")) for fact in (first, again)]
+    assert [(one.fact, one.status) for one in sorted_out(told, Ledger())] == [(first, "written"), (first, "present")]
+    known = Ledger({first.id: LedgerEntry(first.id, first, Provenance())})
+    (outcome,) = sorted_out(told[1:], known)
+    assert (outcome.fact, outcome.status) == (first, "present")
+    assert f"memctl forget {first.id}" in outcome.reason
 
 
 def test_a_fact_that_is_told_again_after_its_opposite_holds(tmp_path: Path, engine: NumpyBackend) -> None:
