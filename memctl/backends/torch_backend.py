@@ -137,28 +137,32 @@ class TorchBackend:
     # Text
 
     def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
-        if mode == "chat":
-            text, special = self._render_chat(prompt, answer), False
-        else:
-            text, special = prompt + (answer or ""), True
+        text = self._render_chat(prompt, answer) if mode == "chat" else prompt + (answer or "")
+        special = mode == "raw" or self.tokenizer.chat_template is None  # a template brings its own beginning of text
         encoded = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
         tokens = tuple(encoded["input_ids"])
         offsets = tuple((int(start), int(end)) for start, end in encoded["offset_mapping"])
-        if mode == "raw" and tokens and tokens[-1] in self._ends and offsets[-1][0] == offsets[-1][1]:
+        if special and tokens and tokens[-1] in self._ends and offsets[-1][0] == offsets[-1][1]:
             tokens, offsets = tokens[:-1], offsets[:-1]  # a tokenizer that closes every text: ours goes on
         return Encoding(text, tokens, offsets)
 
     def _render_chat(self, prompt: str, answer: str | None) -> str:
-        turns = [{"role": "user", "content": prompt}]
         if self.tokenizer.chat_template is None:
-            return f"User: {prompt}\nAssistant:" + ("" if answer is None else f" {answer}")
-        opened: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        if answer is None:
-            return opened
-        turns.append({"role": "assistant", "content": answer})
+            opened, before = f"User: {prompt}\nAssistant:", " "
+        else:
+            turns = [{"role": "user", "content": prompt}]
+            opened, before = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True), ""
+        return opened if answer is None else opened + before + answer + self._turn_end
+
+    @cached_property
+    def _turn_end(self) -> str:
+        """What ends an answer: what a template puts there, whatever it would do to the answer's own white space."""
+        if self.tokenizer.chat_template is None:
+            return self.tokenizer.eos_token or ""
+        said = "memctl"
+        turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": said}]
         closed: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        # What a template puts after the answer ends the turn; the line break that may follow belongs to the next one.
-        return opened + answer + closed[closed.rindex(answer) + len(answer) :].rstrip()
+        return closed[closed.rindex(said) + len(said) :].rstrip()  # a line break that follows belongs to the next turn
 
     def _end_tokens(self) -> frozenset[int]:
         ends = {self.tokenizer.eos_token_id}
@@ -320,8 +324,8 @@ class TorchBackend:
     def attached(self, composition: Composition) -> Iterator[None]:
         require_fit(composition, self.shape, self.projections())
         self._attached.append(composition)
-        self._hook(composition)
         try:
+            self._hook(composition)
             yield
         finally:
             self._attached.pop()

@@ -21,21 +21,18 @@ def attach(
     Args:
         projections: The model's MLP projections by path.
     """
-    handles: list[Any] = []
+    hooks: list[tuple[nn.Module, Callable[..., Tensor]]] = []
     if (adapter := composition.adapter) is not None:
         for path, factors in adapter.projections.items():
-            handles.append(
-                projections[path].register_forward_hook(
-                    beside_projection(_tensor(factors.A, device), _tensor(factors.B, device))
-                )
-            )
+            hooks.append((projections[path], beside_projection(_tensor(factors.A, device), _tensor(factors.B, device))))
     for layer in composition.layers():
         part = layout.layers[layer]
         if columns := composition.columns(layer):
-            handles.append(part.mlp.register_forward_hook(_beside_mlp(columns, ACT2FN[layout.activation], device)))
+            hooks.append((part.mlp, _beside_mlp(columns, ACT2FN[layout.activation], device)))
         if low_rank := composition.low_rank(layer):
-            handles.append(part.down.register_forward_hook(_beside_down(low_rank, device)))
-    return handles
+            hooks.append((part.down, _beside_down(low_rank, device)))
+    # Nothing is registered before everything is on the device, where there may be no room for it.
+    return [module.register_forward_hook(hook) for module, hook in hooks]
 
 
 def _beside_mlp(columns: Columns, act: Callable[[Tensor], Tensor], device: torch.device) -> Callable[..., Tensor]:
