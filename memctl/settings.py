@@ -54,7 +54,7 @@ class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     norm_bound: Annotated[float, Meta(gt=0)] = 10.0
     threshold: Annotated[float, Meta(gt=0, lt=1)] = 0.58
     sharpness: Annotated[float, Meta(gt=0)] = 100.0
-    look_alikes: tuple[int, int] = (80, 24)
+    look_alikes: tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]] = (80, 24)
 
 
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -274,7 +274,7 @@ def _describe(expected: Any) -> str:
         return f"{_describe(kind)} of {said}"
     if get_origin(expected) is tuple:
         kinds = get_args(expected)
-        return f"{len(kinds)} {'whole ' if kinds[0] is int else ''}numbers"
+        return f"{len(kinds)} {_describe(kinds[0]).removeprefix('a ').replace('number', 'numbers', 1)}"
     if get_origin(expected) is Literal:
         return "one of " + ", ".join(map(str, get_args(expected)))
     return _TYPES[expected]

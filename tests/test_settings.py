@@ -85,6 +85,7 @@ def test_the_store_is_found_without_reading_it(tmp_path: Path, monkeypatch: pyte
         ("drift_budget = -1.0", ["drift_budget", "at least 0"]),
         ("edit.damping = inf", ["edit.damping", "finite"]),
         ("edit.look_alikes = [1]", ["edit.look_alikes", "2 whole numbers"]),
+        ("edit.look_alikes = [80, 0]", ["edit.look_alikes", "2 whole numbers of at least 1"]),
         ("dtype = 'int3'", ["dtype", "bfloat16"]),
         ("model = 3", ["model", "a text"]),
         ("layer", ["no TOML"]),

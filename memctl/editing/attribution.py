@@ -8,8 +8,9 @@ share of its own value δ in what it adds, for both kinds of edits:
 1 is what a subject's own cues get. Its units are silent elsewhere, so a strength says that the subject was meant. A linear key
 is never silent: a plain edit acts on look-alikes too, and attribution says so.
 
-Everything below the lowest edited layer is the base's, whatever is attached: one pass of the base up to there is enough. All
-memories of a composition are edited in the same layers, so each of them is judged in that one.
+A memory is judged in its lowest edited layer. Below the lowest of all, everything is the base's, whatever is attached, so one
+pass of the base up to there is enough. Only where `edit.layer` was changed while an adapter keeps facts of the former layer are
+there memories in several; each layer is then looked at with those of the layers below attached.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memctl.backends.protocol import Activations, Backend, Float, Tokens
-from memctl.deltas import Columns, Delta, Edit
+from memctl.deltas import Columns, Composition, Delta, Edit
 from memctl.editing.selectors import activation
 
 FIRES = 0.6
@@ -44,12 +45,18 @@ def attribute(backend: Backend, memories: Sequence[tuple[str, Delta]], sequences
     """
     if not memories or not sequences:
         return [() for _ in sequences]
-    layer = min(edit.layer for _, delta in memories for edit in delta.edits)
-    edits = [(subject, edit) for subject, delta in memories for edit in delta.edits if edit.layer == layer]
-    seen = backend.activations(sequences, layer, [range(len(sequence)) for sequence in sequences])
+    everywhere = [range(len(sequence)) for sequence in sequences]
     ends = np.cumsum([len(sequence) for sequence in sequences])[:-1]
-    parts = zip(np.split(seen.inputs, ends), np.split(seen.keys, ends), strict=True)
-    return [_fired(edits, strengths([edit for _, edit in edits], Activations(*part), backend.activation)) for part in parts]
+    lowest = [min(delta.edits, key=lambda edit: edit.layer) for _, delta in memories]
+    found: list[list[Firing]] = [[] for _ in sequences]
+    for layer in sorted({edit.layer for edit in lowest}):
+        edits = [(subject, edit) for (subject, _), edit in zip(memories, lowest, strict=True) if edit.layer == layer]
+        below = tuple((delta, 1.0) for (_, delta), edit in zip(memories, lowest, strict=True) if edit.layer < layer)
+        seen = backend.activations(sequences, layer, everywhere, Composition(below))
+        parts = zip(np.split(seen.inputs, ends), np.split(seen.keys, ends), strict=True)
+        for firings, part in zip(found, parts, strict=True):
+            firings += _fired(edits, strengths([edit for _, edit in edits], Activations(*part), backend.activation))
+    return [tuple(sorted(firings, key=lambda firing: (-firing.strength, firing.subject))) for firings in found]
 
 
 def strengths(edits: Sequence[Edit], seen: Activations, act: str) -> Float:
@@ -79,11 +86,10 @@ def _shares(edit: Edit, outputs: Float) -> Float:
     return shares.astype(np.float32)
 
 
-def _fired(edits: Sequence[tuple[str, Edit]], strength: Float) -> tuple[Firing, ...]:
+def _fired(edits: Sequence[tuple[str, Edit]], strength: Float) -> list[Firing]:
     places = strength.argmax(axis=0)
-    found = [
+    return [
         Firing(subject, int(place), float(strength[place, k]))
         for k, ((subject, _), place) in enumerate(zip(edits, places, strict=True))
         if strength[place, k] >= FIRES
     ]
-    return tuple(sorted(found, key=lambda firing: (-firing.strength, firing.subject)))

@@ -83,6 +83,8 @@ def find_traces(
                 searched[subject] = _found(backend, layer, subject, value, stats, settings)
             except NonFinite as error:
                 failed[subject.name] = error.message
+            except np.linalg.LinAlgError as error:  # a ValueError, and nothing to do with its text
+                failed[subject.name] = f"its unit cannot be solved for ({error})"
             except NOT_IN_TOKENS as error:
                 reason = f"its text is not found again in what the model reads ({type(error).__name__}: {error})"
                 failed[subject.name] = reason

@@ -18,7 +18,7 @@ from memctl.editing.reference import enough
 from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, seeded
 from memctl.editing.values import Subject, Value, find_values
-from memctl.errors import NonFinite
+from memctl.errors import EditFailed, NonFinite
 from memctl.facts import Fact, make_fact
 from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
@@ -35,7 +35,7 @@ def first_guess(backend: Backend, layer: int, output_norm: float, progress: Prog
     """From the package, the cache, or measured now (minutes for a 135M model on two cores).
 
     Raises:
-        NonFinite: The model gives no numbers in its present dtype.
+        EditFailed, NonFinite: Nothing can be found with this model.
     """
     name = f"first-guess-{backend.fingerprint[:16]}-{layer}.safetensors"
     cached = cache_dir() / "statistics" / name
@@ -51,13 +51,21 @@ def first_guess(backend: Backend, layer: int, output_norm: float, progress: Prog
 
 
 def measure(backend: Backend, layer: int, output_norm: float, progress: Progress) -> Start:
-    """Finds the values of invented facts: some from nothing, then all the others from the mean of those."""
+    """Finds the values of invented facts: some from nothing, then all the others from the mean of those.
+
+    Raises:
+        EditFailed: Not one of them has a value.
+        NonFinite: The model gives no numbers in its present dtype.
+    """
     subjects = [Subject(fact.subject, (fact,)) for fact in _facts(enough(FACTS, backend))]
     first = max(1, len(subjects) // 4)
     known = start(np.zeros(backend.shape.hidden, np.float32), ())
     for part in (subjects[:first], subjects[first:]):
         gradients: list[Float] = []
         values = find_values(backend, layer, part, known, output_norm, SETTINGS, progress, gradients.append)
+        if not any(isinstance(value, Value) for value in values):
+            reasons = (f"{type(value).__name__}: {value}" for value in values if isinstance(value, Exception))
+            raise EditFailed({"invented facts": f"their texts are not found again in what the model reads ({next(reasons)})"})
         mean: Float = np.mean([value.residual for value in values if isinstance(value, Value)], axis=0, dtype=np.float32)
         if not np.isfinite(mean).all():
             raise NonFinite("the search for a value ran into a number that is not finite", "try another dtype")

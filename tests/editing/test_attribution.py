@@ -7,8 +7,8 @@ import pytest
 from editing_examples import D, plain_trace, second_moment, unit_trace
 
 from memctl.backends.numpy_backend import NumpyBackend
-from memctl.backends.protocol import Activations
-from memctl.deltas import Columns, Delta, Edit, LowRank, compose
+from memctl.backends.protocol import PRISTINE, Activations
+from memctl.deltas import Columns, Composition, Delta, Edit, LowRank, compose
 from memctl.editing.attribution import FIRES, attribute, strengths
 from memctl.editing.solve import Trace, solve_plain, solve_units
 
@@ -53,15 +53,15 @@ def engine() -> NumpyBackend:
     return NumpyBackend()
 
 
-def memory_of(engine: NumpyBackend, prompt: str, position: int) -> Delta:
+def memory_of(engine: NumpyBackend, prompt: str, position: int, layer: int = LAYER, under: Composition = PRISTINE) -> Delta:
     """A memory that answers to what the engine sees at one token of a prompt, and at no other."""
     tokens = engine.encode(prompt, "raw").tokens
-    x = engine.activations([tokens], LAYER, [range(len(tokens))]).inputs
+    x = engine.activations([tokens], layer, [range(len(tokens))], under).inputs
     w = np.linalg.lstsq(x, 100.0 * (np.arange(len(x)) == position), rcond=None)[0]
     gate = w.astype(np.float32)[None]
     up = gate / 1e4
     value = np.random.default_rng(position).standard_normal((engine.shape.hidden, 1)).astype(np.float32)
-    return Delta((Edit(LAYER, Columns(gate, up, value), x[position : position + 1].T, value),))
+    return Delta((Edit(layer, Columns(gate, up, value), x[position : position + 1].T, value),))
 
 
 def test_the_token_where_a_memory_acted_is_named_in_prompt_or_answer(engine: NumpyBackend) -> None:
@@ -74,6 +74,15 @@ def test_the_token_where_a_memory_acted_is_named_in_prompt_or_answer(engine: Num
     assert all(firing.strength == pytest.approx(1, abs=1e-3) for firing in whole)
     assert none == ()
     assert [(firing.subject, firing.position) for firing in begun] == [("Priya", 4)]
+
+
+def test_memories_of_two_layers_are_each_judged_in_their_own_under_those_below(engine: NumpyBackend) -> None:
+    prompt = "Priya lives in"
+    low = memory_of(engine, prompt, 4)
+    high = memory_of(engine, prompt, 8, LAYER + 1, Composition(((low, 1.0),)))
+    [found] = attribute(engine, [("low", low), ("high", high)], [engine.encode(prompt, "raw").tokens])
+    assert {(firing.subject, firing.position) for firing in found} == {("low", 4), ("high", 8)}
+    assert all(firing.strength == pytest.approx(1, abs=1e-3) for firing in found)
 
 
 def test_the_stronger_comes_first_and_what_is_weak_is_left_out(engine: NumpyBackend) -> None:
