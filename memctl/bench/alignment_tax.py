@@ -55,8 +55,8 @@ class AlignmentTax:
     def about(self) -> str:
         return (
             f"Facts about distinct invented people, of whom {self.config.sharing} share each surname, are taken in at once. "
-            "**edits**: our edits with added units, as `inject` writes them; **lora**: no edit, a LoRA adapter above the "
-            f"edited layer, trained while awake with {self.config.passes} lessons of each fact; **slept**: the edits after "
+            "**edits**: our edits with added units, as `inject --force` writes them; **lora**: no edit, a LoRA adapter above "
+            f"the edited layer, trained while awake with {self.config.passes} lessons of each fact; **slept**: the edits after "
             f"sleeps until none of them is left, {self.config.nights} at most. Then all facts are asked for, "
             f"{self.config.strangers} unseen people are asked about, and at most {self.config.probed} stored ones about six "
             "other relations each; the model is asked about general knowledge and about itself."

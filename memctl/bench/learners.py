@@ -28,7 +28,7 @@ from memctl.wake.live import composition, live
 Method = Literal["memctl", "joint-memit", "memit", "alphaedit", "reference", "in-prompt", "retrieval"]
 
 ABOUT: dict[Method, str] = {
-    "memctl": "our edit with added units, as `inject` writes it",
+    "memctl": "our edit with added units, as `inject --force` writes it",
     "joint-memit": "our edit without units: plain MEMIT in one layer with our cues and values, solved jointly over all facts",
     "memit": "MEMIT as published (batches of 1, incremental, several layers)",
     "alphaedit": "AlphaEdit as published (the same, in the null space of ordinary text)",

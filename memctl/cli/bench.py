@@ -34,7 +34,10 @@ def bench(
         bool, Option("--resume", help="Go on with the report in --out, or with the last; more seeds and methods may be given.")
     ] = False,
 ) -> int:
-    """Measures recall, locality, drift and speed, beside other ways to give a model facts; comprehensive is all of it."""
+    """Measures recall, locality, drift and speed, beside other ways to give a model facts.
+
+    comprehensive runs all suites that invent their facts.
+    """
     _require_known(suite)
     given = {
         "seeds": _numbers(seeds, "--seeds"),
