@@ -71,7 +71,7 @@ class Learner(Protocol):
     """One way to give a model facts.
 
     Attributes:
-        refused: Facts that it could not take in; they count as told and are not recalled.
+        refused: Facts that it could not take in, or would not have without `--force`; they count as told.
     """
 
     refused: int
@@ -165,7 +165,8 @@ class Stored:
         if not told:
             return False
         report = inject(self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent)
-        self.refused += sum(outcome.status == "rejected" for outcome in report.outcomes)
+        checked = [(outcome.status, outcome.preflight) for outcome in report.outcomes]
+        self.refused += sum(status == "rejected" or bool(found and found.refused) for status, found in checked)
         kept, self._known = len(self._known) // KEPT_HISTORY, self._known.union(one.fact.id for one in told)
         if len(self._known) // KEPT_HISTORY > kept:
             with self.store.writer(command="gc") as writer:

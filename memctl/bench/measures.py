@@ -57,7 +57,7 @@ MEASURES = {
     "unnamed_people": Measure("unnamed people", "share", "the same for unseen people, look-alikes among them"),
     "drift": Measure("drift", "percent", "change of perplexity on text that no edit saw"),
     "divergence": Measure("KL", "number", "mean KL divergence from the base per token of that text, in nats"),
-    "refused": Measure("refused", "number", "facts that the method could not take in, counted as not recalled"),
+    "refused": Measure("refused", "number", "facts that the method could not take in, or would not have without `--force`"),
     "seconds": Measure("s", "seconds", "to take all facts in at once; of those that slept, their writing and all nights"),
     "seconds_per_fact": Measure("s per fact", "seconds", "to tell one more fact, read-back and drift included"),
     "edit_seconds_per_fact": Measure("edit s per fact", "seconds", "values, keys, units and solve alone"),

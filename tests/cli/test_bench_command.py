@@ -12,6 +12,7 @@ from tiny_suites import CONFIGS
 
 from memctl.bench import alignment_tax, capacity, learners, nights, speed
 from memctl.bench.stores import tell
+from memctl.editing import preflight
 
 DATA = Path(__file__).parent.parent / "data"
 SUBJECTS = Path(__file__).parent.parent.parent / "configs" / "bench-subjects.toml"
@@ -72,8 +73,12 @@ def test_a_suite_measures_its_cells_and_reports_them(cli: Cli, suite: str) -> No
     assert len(ran.of("result")) == CELLS[suite]
 
 
-def test_the_report_says_what_it_was_measured_with_and_not_where(cli: Cli, tmp_path: Path) -> None:
+def test_the_report_says_what_it_was_measured_with_and_not_where(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "UNLEARNED", -1.0)  # nothing is learned well enough to be written without --force
     run(cli, "capacity")
+    assert [(cell["values"]["refused"], cell["cell"]["size"]) for cell in report()["cells"]] == [(1, 1), (2, 2)]
     setup = report()["setup"]
     assert setup["model"]["name"] == "numpy"
     assert len(setup["model"]["fingerprint"]) == 64
