@@ -24,8 +24,8 @@ from memctl.deltas import Columns, Composition, Delta, Edit
 from memctl.editing.selectors import activation
 
 FIRES = 0.6
-"""Least strength that counts. Units fire at home or not at all: of 700 prompts about 100 facts (seed 154) the subject's own strongest
-mention lay above .75 in .997, and of 1,000 prompts about unseen people that of any memory above .3 in one, which was at .95."""
+"""Least strength that counts. Units fire at home or not at all: of 700 prompts about 100 facts (seed 154) the subject's own
+strongest mention lay above .75 in .997, and of 1,000 prompts about unseen people that of any memory above .3 in one, at .95."""
 
 
 @dataclass(frozen=True)
