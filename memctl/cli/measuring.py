@@ -113,7 +113,7 @@ class Measuring:
             return Result(_failure(error) | {"suite": name}, "", error)
 
     def _command(self, suite: str) -> str:
-        """The command as a report gives it: files and models by their names, since a path says whose machine it is."""
+        """The command as a report gives it: files elsewhere and models by their names, since a path says whose machine it is."""
         from memctl.bench.run import model_name
 
         engine = self.run.options.settings()
@@ -122,8 +122,13 @@ class Measuring:
         words = ["memctl", "bench", suite]
         for name, value in given.items():
             if value is not None:
-                words += [f"--{name}", value.name if isinstance(value, Path) else value]
+                words += [f"--{name}", _without_place(value) if isinstance(value, Path) else value]
         return shlex.join(words)
+
+
+def _without_place(file: Path) -> str:
+    """The path of a file below the working directory, as it was given; of any other its name."""
+    return file.name if file.is_absolute() or ".." in file.parts else file.as_posix()
 
 
 def _failure(error: MemctlError) -> dict[str, Any]:

@@ -91,9 +91,13 @@ def test_the_report_says_what_it_was_measured_with_and_not_where(
         assert str(tmp_path.parent) not in Path("out", name).read_text()
 
 
-def test_the_reports_command_names_the_engine_that_was_asked_for(cli: Cli) -> None:
-    cli("--backend", "numpy", "bench", "speed", "--config", "speed.toml", "--model", "numpy", "--device", "cpu", "--out", "out")
-    assert report()["command"] == "memctl bench speed --model numpy --backend numpy --device cpu --config speed.toml"
+@pytest.mark.parametrize(("given", "said"), [("configs/speed.toml", "configs/speed.toml"), ("{cwd}/speed.toml", "speed.toml")])
+def test_the_reports_command_names_the_engine_and_the_config_that_were_asked_for(cli: Cli, given: str, said: str) -> None:
+    Path("configs").mkdir()
+    Path("configs/speed.toml").write_text(CONFIGS["speed"])
+    config = given.replace("{cwd}", str(Path.cwd()))
+    cli("--backend", "numpy", "bench", "speed", "--config", config, "--model", "numpy", "--device", "cpu", "--out", "out")
+    assert report()["command"] == f"memctl bench speed --model numpy --backend numpy --device cpu --config {said}"
 
 
 def test_the_alignment_tax_is_of_edits_of_an_adapter_alone_and_of_nights_until_the_edits_are_gone(
