@@ -113,7 +113,7 @@ class Measuring:
             return Result(_failure(error) | {"suite": name}, "", error)
 
     def _command(self, suite: str) -> str:
-        """The command as a report gives it: files elsewhere and models by their names, since a path says whose machine it is."""
+        """The command as a report gives it: by name only files elsewhere and models, since a path says whose machine it is."""
         from memctl.bench.run import model_name
 
         engine = self.run.options.settings()
