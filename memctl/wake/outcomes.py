@@ -99,8 +99,9 @@ def _contradicts(fact: Fact, other: Fact) -> bool:
 
 def _same(fact: Fact, other: Fact) -> bool:
     """The same statement: "resides in jakarta" says what "lives in Jakarta" says."""
-    objects = [normalised(one.object) or one.object for one in (fact, other)]
-    return _same_place(fact, other) and objects[0] == objects[1]
+    if not _same_place(fact, other):  # first, for it is cheap: each line is compared with all that is known
+        return False
+    return (normalised(fact.object) or fact.object) == (normalised(other.object) or other.object)
 
 
 def _same_place(fact: Fact, other: Fact) -> bool:

@@ -25,10 +25,12 @@ _AUXILIARY = {"is", "are", "was", "were", "has", "have", "had", "been"}
 _AUXILIARY |= {"now", "currently", "still", "also", "really", "always", "usually", "just"}
 _PAST = {"cannot", "got", "grew", "spent", "went"}
 _NO_OBJECT = {"in", "at", "as", "for", "to", "of", "on", "by", "with", "from", "a", "an", "the"}
-_NOT_SO = {"not", "never", "no", "longer", "hardly", "used", "to", "once", "formerly", "previously"}
-_NOT_SO |= {"probably", "possibly", "perhaps", "maybe", "might", "may", "must", "could", "would", "should", "will"}
-_NOT_SO |= {"do", "does", "did"}
-"""In lower case, next to the fact, these deny it, or say it of another time or as a guess; "Ana May" has a surname."""
+_DENIED = {"not", "never", "no", "probably", "possibly", "perhaps", "maybe"}
+"""In lower case, before an object or around a subject, these deny the fact or make it a guess."""
+
+_NOT_SO = _DENIED | {"longer", "hardly", "used", "to", "once", "formerly", "previously", "do", "does", "did"}
+_NOT_SO |= {"might", "may", "must", "could", "would", "should", "will"}
+"""Around a subject these do so too, or say it of another time; "Ana May" has a surname, and an object may be "to sail"."""
 
 _NO_STATEMENT = {"if", "when", "unless", "whether", "perhaps", "maybe", "do", "does", "did", "is", "are", "was", "were"}
 _NO_STATEMENT |= {"has", "have", "could", "would", "should", "where", "what", "who", "which", "how", "why"}
@@ -85,7 +87,7 @@ def _is_doubtful(sentence: str, fact: Fact) -> bool:
     subject, object = fact.subject.split(), fact.object.split()
     if sentence.split()[0].casefold() in _NO_STATEMENT or subject[-1].endswith(("n't", "n’t")):
         return True
-    return not _NOT_SO.isdisjoint((subject[0], subject[-1], object[0]))
+    return object[0] in _DENIED or not _NOT_SO.isdisjoint((subject[0], subject[-1]))
 
 
 def _holds_a_clause(object: str) -> bool:
@@ -134,7 +136,8 @@ def _phrase(sentence: str) -> Fact | None:
     phrases = {phrase for relation in bank().values() for phrase in relation.match}
     mine = words[0] in ("My", "my")
     for start in range(1 + mine, len(words) - 1):
-        if mine and not _is_verb(words[start]):
+        owned = mine or any(word.endswith(("'s", "’s")) for word in words[:start])
+        if owned and not _is_verb(words[start]):  # "Ana's favorite hobby" is what is told of, and no subject
             continue
         for end in range(len(words) - 1, start, -1):
             if " ".join(words[start:end]).replace("’", "'") in phrases and _is_verbal(words[start - 1]):

@@ -35,6 +35,10 @@ from memctl.wake.sentence import parse_sentence
          "Priya Okonkwo's favorite number is"),
         ("Priya Okonkwo's highest degree is a Ph.D.", "Priya Okonkwo", "highest degree", "a Ph.D.",
          "Priya Okonkwo's highest degree is"),
+        ("Priya Okonkwo's favorite hobby is to sail.", "Priya Okonkwo", "favorite hobby", "to sail",
+         "Priya Okonkwo's favorite hobby is"),
+        ("Priya Okonkwo's favorite thing is used books.", "Priya Okonkwo", "favorite thing", "used books",
+         "Priya Okonkwo's favorite thing is"),
         ("李小龙 lives in 香港 🗼", "李小龙", "lives in", "香港 🗼", ""),
     ],
 )  # fmt: skip
