@@ -50,7 +50,8 @@ COMMANDS: dict[str, tuple[shared.Command, ...]] = {
 app = typer.Typer(
     name="memctl",
     help="A memory for local language models that lives in their weights.",
-    epilog="Exit codes: 0 done, 1 failure, 2 usage, 3 part of the input failed, 4 a gate refused, 5 findings, "
+    epilog="memctl --version: which one this is. "
+    "Exit codes: 0 done, 1 failure, 2 usage, 3 part of the input failed, 4 a gate refused, 5 findings, "
     "10 no store, 11 locked, 12 damaged store, 13 another base model, 14 backend not installed, 130 interrupted, "
     "141 the reader of a pipe has gone, 143 terminated.",
     context_settings={"help_option_names": ["-h", "--help"]},
