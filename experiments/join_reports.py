@@ -3,8 +3,8 @@
     python experiments/join_reports.py OUT REPORT… [--sizes 1,10,36] [--config FILE]
 
 OUT and each REPORT are folders as `memctl bench --out` makes them. All have to be of one suite, model, machine, settings and
-versions. With --sizes, cells of other sizes are left out; the plan is that of --config (or the shipped one) for the seeds that
-were run, and the report calls itself complete where nothing of it is missing.
+versions. With --sizes, cells of other sizes are left out; the plan is that of --config (or the shipped one), or where
+other seeds were run, that of theirs, and the report calls itself complete where nothing of it is missing.
 """
 
 import argparse
@@ -35,11 +35,11 @@ for path, report in zip(arguments.reports, reports, strict=True):
         if getattr(report.setup, part) != getattr(first, part):
             parser.error(f"{path} differs from {arguments.reports[0]} in {part}")
 
-given = {
-    "seeds": sorted({int(cell.cell["seed"]) for report in reports for cell in report.cells}),
-    "sizes": [int(size) for size in arguments.sizes.split(",")] if arguments.sizes else None,
-}
+given = {"sizes": [int(size) for size in arguments.sizes.split(",")]} if arguments.sizes else {}
+seeds = sorted({int(cell.cell["seed"]) for report in reports for cell in report.cells})
 suite = make(first.suite, arguments.config, None, given)
+if {one.cell["seed"] for one in suite.plan()} != set(seeds):
+    suite = make(first.suite, arguments.config, None, {**given, "seeds": seeds})  # these at every size
 planned = [one.cell for one in suite.plan()]
 measured = [cell for report in reports for cell in report.cells]
 cells = tuple(next(cell for cell in measured if cell.cell == key) for key in planned if any(c.cell == key for c in measured))
