@@ -1,17 +1,16 @@
-"""A large memory's history is exact to the bit: what is forgotten is gone, and what is told again is what it was.
+"""A large memory's history is exact: what is forgotten leaves nothing, and what is told again is what it was, by hash.
 
     python experiments/forget_back.py LATER EARLIER [--again 16]
 
-LATER is a store, and EARLIER a copy of it from when it held some of its facts. In a copy of LATER all other facts are
-forgotten; the composition and the hashes of its tensors are to be those of EARLIER. In another copy the facts told last are
-forgotten and told again in another order, three at a time; it is to be what it was. Nothing in LATER and EARLIER is changed.
-Needs the settings and the threads (OMP_NUM_THREADS) that the facts were told with. Writes experiments/results/forget-N.json,
-N the facts of LATER.
+LATER is a store, and EARLIER a copy of it that was made when it held some of its facts: `memctl bench` removes its stores when
+it ends, so copies are to be made while it runs. In a copy of LATER all other facts are forgotten; the hashes of the composition
+and of its tensors are to be those of EARLIER. In another copy the newest facts are forgotten and told again in another order,
+three at a time; these hashes are to be what they were. Nothing in LATER and EARLIER is changed. Needs the settings and the
+threads (OMP_NUM_THREADS) that the newest facts were told with. Writes experiments/results/forget-N.json, N the facts of LATER.
 """
 
 import argparse
 import json
-import os
 import random
 import shutil
 import sys
@@ -19,7 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import msgspec
+import torch
+
 from memctl.backends.factory import open_backend
+from memctl.bench.report import machine, versions
 from memctl.facts import Provenance
 from memctl.settings import load_settings
 from memctl.store.store import Store
@@ -34,8 +37,8 @@ def said(what: str, done: int, total: int) -> None:
     print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
 
 
-def copied(store: Path, name: str) -> Store:
-    return Store.open(Path(shutil.copytree(store, Path(folder) / name)))
+def clean(store: Store) -> bool:
+    return verify(store.path).findings == () and verify_deep(store, backend) == []
 
 
 parser = argparse.ArgumentParser()
@@ -44,41 +47,45 @@ parser.add_argument("earlier", type=Path)
 parser.add_argument("--again", type=int, default=16, help="facts that are forgotten and told again")
 arguments = parser.parse_args()
 
-settings = load_settings({"backend": "torch"}).settings
-backend = open_backend(settings, None, said)
-earlier, checks = Store.open(arguments.earlier), {}
+settings = load_settings({"backend": "torch", "store": str(arguments.later)}).settings
+source, earlier = Store.open(arguments.later), Store.open(arguments.earlier)
+backend = open_backend(settings, source, said)
+facts = source.ledger().active()
+kept = {entry.id for entry in earlier.ledger().active()}
+others = [entry.id for entry in facts if entry.id not in kept]
+if not kept < {entry.id for entry in facts}:
+    parser.error(f"the facts of {arguments.earlier} are not a part of those of {arguments.later}")
+before, checks = source.head(), {}
 with tempfile.TemporaryDirectory() as folder:
-    later = copied(arguments.later, "forgotten")
-    before, facts = later.head(), later.ledger().entries
-    kept = earlier.ledger().entries
-    others = [fact for fact in facts if fact not in kept]
+    later = Store.open(Path(shutil.copytree(arguments.later, Path(folder) / "forgotten")))
     started = time.monotonic()
     forget(later, backend, settings, others, wait=0, dry_run=False, progress=said)
     seconds = time.monotonic() - started
     checks["before: another composition than the earlier one"] = before.composition != earlier.head().composition
     checks["forgotten: the earlier composition"] = later.head().composition == earlier.head().composition
     checks["forgotten: the earlier tensors"] = later.head().weights == earlier.head().weights
-    checks["forgotten: verify is clean"] = verify(later.path).findings == ()
-    checks["forgotten: verify --deep is clean"] = verify_deep(later, backend) == []
+    checks["forgotten: verify and verify --deep are clean"] = clean(later)
 
-    later = copied(arguments.later, "again")
-    newest = sorted(facts.values(), key=lambda entry: entry.provenance.time)[-arguments.again :]
-    again = [entry.fact for entry in newest]
-    forget(later, backend, settings, [fact.id for fact in again], wait=0, dry_run=False, progress=said)
-    checks["some forgotten: another composition"] = later.head().composition != before.composition
-    random.Random(0).shuffle(again)
-    for begin in range(0, len(again), 3):
-        told = [Told(fact, Provenance(source="experiment")) for fact in again[begin : begin + 3]]
+    later = Store.open(Path(shutil.copytree(arguments.later, Path(folder) / "again")))
+    newest = sorted(facts, key=lambda entry: entry.provenance.time)[-arguments.again :]
+    forget(later, backend, settings, [entry.id for entry in newest], wait=0, dry_run=False, progress=said)
+    checks["the newest forgotten: another composition"] = later.head().composition != before.composition
+    random.Random(0).shuffle(newest)
+    for begin in range(0, len(newest), 3):
+        told = [Told(entry.fact, Provenance(source="experiment")) for entry in newest[begin : begin + 3]]
         inject(later, backend, settings, told, wait=0, force=True, dry_run=False, progress=said)
     checks["told again in another order: the composition it was"] = later.head().composition == before.composition
     checks["told again in another order: the tensors they were"] = later.head().weights == before.weights
+    checks["told again: verify and verify --deep are clean"] = clean(later)
 report = {
+    "command": f"python experiments/forget_back.py LATER EARLIER --again {arguments.again}",
     "facts": len(facts),
     "forgotten": len(others),
-    "told_again": len(again),
+    "told_again": len(newest),
     "model": {"name": settings.model, "fingerprint": backend.fingerprint},
-    "hardware": backend.hardware,
-    "threads": os.environ.get("OMP_NUM_THREADS"),
+    "settings": {"edit": msgspec.to_builtins(settings.edit)},
+    "machine": machine(backend.hardware) | {"threads": torch.get_num_threads()},
+    "versions": versions(),
     "seconds_to_forget": round(seconds),
     "checks": checks,
 }

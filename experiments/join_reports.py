@@ -2,24 +2,40 @@
 
     python experiments/join_reports.py OUT REPORT… [--sizes 1,10,36] [--config FILE]
 
-OUT and each REPORT are folders as `memctl bench --out` makes them. All have to be of one suite, model, machine, settings and
-versions. With --sizes, cells of other sizes are left out; the plan is that of --config (or the shipped one), or where
-other seeds were run, that of theirs, and the report calls itself complete where nothing of it is missing.
+OUT and each REPORT are folders as `memctl bench --out` makes them, all of one suite, config, model, machine, settings and
+versions. --config is the one that they were run with, if it was not the shipped one. With --sizes, only cells of these sizes
+are taken. The report calls itself complete where no cell of the config is missing; if the seeds measured are not the config's,
+every size is expected of each seed measured.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from memctl.bench.plots import draw
 from memctl.bench.report import Report, ReportFolder, rows
-from memctl.bench.suites import make
+from memctl.bench.suites import PUBLISHED, make
+
+OF_A_RUN = ("seeds", "sizes", "most_seeds")
+"""What runs of one config may differ in."""
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def without_run(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as a report has it: its lists are a suite's tuples."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
+    return {name: value for name, value in plain.items() if name not in OF_A_RUN}
+
 
 parser = argparse.ArgumentParser()
 parser.add_argument("out", type=Path)
 parser.add_argument("reports", type=Path, nargs="+")
-parser.add_argument("--sizes", help="numbers of facts, with commas between")
+parser.add_argument("--sizes", type=numbers, help="numbers of facts, with commas between")
 parser.add_argument("--config", type=Path, help="TOML in place of the suite's shipped config")
 arguments = parser.parse_args()
 
@@ -30,21 +46,31 @@ for path in arguments.reports:
         parser.error(f"{path} holds no report")
     reports.append(report)
 first = reports[0].setup
+if first.suite in PUBLISHED:
+    parser.error(f"reports of {first.suite} need its records and are not joined here")
+given = {"sizes": arguments.sizes} if arguments.sizes else {}
+seeds = sorted({int(cell.cell["seed"]) for report in reports for cell in report.cells})
+suite = make(first.suite, arguments.config, None, given)
+if {one.cell["seed"] for one in suite.plan()} != set(seeds):
+    suite = make(first.suite, arguments.config, None, {**given, "seeds": seeds})
 for path, report in zip(arguments.reports, reports, strict=True):
     for part in ("suite", "model", "settings", "machine", "versions"):
         if getattr(report.setup, part) != getattr(first, part):
             parser.error(f"{path} differs from {arguments.reports[0]} in {part}")
+    if without_run(report.setup.config) != without_run(suite.setup()):
+        parser.error(f"{path} was run with another config; --config names it")
 
-given = {"sizes": [int(size) for size in arguments.sizes.split(",")]} if arguments.sizes else {}
-seeds = sorted({int(cell.cell["seed"]) for report in reports for cell in report.cells})
-suite = make(first.suite, arguments.config, None, given)
-if {one.cell["seed"] for one in suite.plan()} != set(seeds):
-    suite = make(first.suite, arguments.config, None, {**given, "seeds": seeds})  # these at every size
+measured = [cell for report in reports for cell in report.cells if not arguments.sizes or cell.cell["size"] in arguments.sizes]
 planned = [one.cell for one in suite.plan()]
-measured = [cell for report in reports for cell in report.cells]
-cells = tuple(next(cell for cell in measured if cell.cell == key) for key in planned if any(c.cell == key for c in measured))
+for cell in measured:
+    if cell.cell not in planned:
+        parser.error(f"{cell.cell} is not in the config; --sizes leaves sizes out")
+    if sum(cell.cell == other.cell for other in measured) > 1:
+        parser.error(f"{cell.cell} is in several reports")
+cells = tuple(sorted(measured, key=lambda cell: planned.index(cell.cell)))
 setup = msgspec.structs.replace(first, config=suite.setup())
-command = "; ".join(dict.fromkeys(report.command for report in reports)) + "; their cells joined by experiments/join_reports.py"
+taken = f" --sizes {','.join(map(str, arguments.sizes))}" if arguments.sizes else ""
+command = "; ".join([*dict.fromkeys(report.command for report in reports), f"python experiments/join_reports.py{taken}"])
 joined = Report(setup, command, len(cells) == len(planned), cells, rows(cells))
 folder = ReportFolder(arguments.out)
 folder.write(joined, suite.title, suite.about)

@@ -10,6 +10,7 @@ from memctl.backends.protocol import PRISTINE, Backend
 from memctl.bench.attributed import first_named, rightly_named
 from memctl.bench.learners import Fixed, Learner
 from memctl.deltas import Composition
+from memctl.editing.subjects import seeded
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.invented import strangers
 from memctl.evaluation.locality import bleed_of, locality_of, other_relations, stranger_prompts
@@ -146,8 +147,8 @@ def least(facts: Sequence[Fact], found: Sequence[FactRecall]) -> dict[str, float
 
 
 def of_some(facts: Sequence[Fact], most: int) -> list[Fact]:
-    """All facts of at most so many subjects, evenly over the order in which these were told of first."""
+    """All facts of at most so many subjects, drawn at random: an even step over the facts would meet some relations alone."""
     subjects = list(dict.fromkeys(fact.subject for fact in facts))
     count = min(most, len(subjects))
-    chosen = {subjects[k * len(subjects) // count] for k in range(count)}
+    chosen = {subjects[k] for k in seeded("probed", len(subjects)).permutation(len(subjects))[:count]}
     return [fact for fact in facts if fact.subject in chosen]
