@@ -47,7 +47,7 @@ parser.add_argument("earlier", type=Path)
 parser.add_argument("--again", type=int, default=16, help="facts that are forgotten and told again")
 arguments = parser.parse_args()
 
-settings = load_settings({"backend": "torch", "store": str(arguments.later)}).settings
+settings = load_settings({"backend": "torch"}).settings  # of the user: a store that a bench made has none
 source, earlier = Store.open(arguments.later), Store.open(arguments.earlier)
 backend = open_backend(settings, source, said)
 facts = source.ledger().active()
