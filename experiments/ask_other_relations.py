@@ -15,8 +15,7 @@ from pathlib import Path
 from memctl.backends.factory import open_backend
 from memctl.bench.measure import of_some
 from memctl.evaluation.invented import invented_facts
-from memctl.evaluation.locality import bleed_of, other_relations
-from memctl.evaluation.recall import completions
+from memctl.evaluation.locality import other_relations, relation_bleed
 from memctl.progress import silent
 from memctl.settings import load_settings
 from memctl.store.store import Store
@@ -42,13 +41,9 @@ for size in sizes:
         others = [entry.id for entry in store.ledger().active() if entry.id not in kept]
         forget(store, backend, settings, others, wait=0, dry_run=False, progress=silent)
         memory = composition(store)
-    asked = other_relations(of_some(facts[:size], arguments.probed))
-    prompts = [(one.mode, one.prompt) for one in asked]
-    base = completions(backend, prompts, silent, "")
-    with backend.attached(memory):
-        said = completions(backend, prompts, silent, "")
-    bled = bleed_of(asked, base, said)
-    found.append({"facts": size, "questions": len(asked), "raw": bled.raw, "chat": bled.chat})
+    some = of_some(facts[:size], arguments.probed)
+    bled = relation_bleed(backend, memory, some, silent)
+    found.append({"facts": size, "questions": len(other_relations(some)), "raw": bled.raw, "chat": bled.chat})
     print(found[-1], flush=True)
 target = Path(__file__).parent / "results" / f"other-relations-{arguments.seed}.json"
 report = {
