@@ -7,7 +7,7 @@ from pathlib import Path
 
 from memctl.backends.torch_backend import TorchBackend
 from memctl.editing.edit import edited_layer
-from memctl.editing.first_guess import keep, measure
+from memctl.editing.first_guess import file_name, keep, measure
 from memctl.editing.statistics import statistics
 from memctl.models.source import fetch, find
 from memctl.settings import EditSettings
@@ -20,6 +20,6 @@ def show(what: str, done: int, total: int) -> None:
 backend = TorchBackend(fetch(find("bundled")))
 layer = edited_layer(backend, EditSettings())
 norm = float(statistics(backend, layer, show).output_norm[0])
-target = Path(__file__).parent.parent / "memctl" / "data" / f"first-guess-{backend.fingerprint[:16]}-{layer}.safetensors"
+target = Path(__file__).parent.parent / "memctl" / "data" / file_name(backend, layer)
 keep(target, measure(backend, layer, norm, show))
 print(f"\n{target.name}, {target.stat().st_size:,} bytes")

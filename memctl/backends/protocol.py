@@ -186,7 +186,7 @@ class Backend(Protocol):
     reference_tokens: int
     """How much reference text the base model's statistics are made from."""
     hardware: str
-    """What it runs on and in which number format, such as `cpu, bfloat16`."""
+    """What it runs on and in which number format, such as `cpu, 2 threads, bfloat16`."""
     activation: str
     """Name of the MLP's activation function (`silu`, `gelu_pytorch_tanh`, …), which added units share."""
 

@@ -65,6 +65,7 @@ from memctl.facts import Mode
 from memctl.models.fingerprint import fingerprint, weight_files
 from memctl.models.structure import mlp_layout
 from memctl.models.tokenizer import load_tokenizer
+from memctl.progress import plural
 
 StatesOf = Callable[[Callable[[], Any]], list[Tensor]]
 """Catches inner states (rows, tokens, width) of the forward pass that it is given to run."""
@@ -119,7 +120,8 @@ class TorchBackend:
             raise ModelUnavailable(f"{folder} cannot be loaded: {error}", "memctl model list") from error
         self.model: Any = model.to(self.device).eval().requires_grad_(False)
         self.layout = mlp_layout(self.model)
-        named = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        on_cuda = self.device.type == "cuda"
+        named = torch.cuda.get_device_name(self.device) if on_cuda else f"cpu, {plural(torch.get_num_threads(), 'thread')}"
         self.hardware = f"{named}, {str(self.dtype).removeprefix('torch.')}"
         self.activation = self.layout.activation
         self.fingerprint = fingerprint(folder)

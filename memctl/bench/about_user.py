@@ -28,7 +28,7 @@ class AboutUserConfig(MethodsConfig, frozen=True, kw_only=True):
 
 
 class AboutUser:
-    """Facts in the first person, told one at a time, measured at each size."""
+    """Facts in the first person, measured at each size."""
 
     config_type = AboutUserConfig
     title = "First person: facts about what is the user's"
@@ -41,8 +41,8 @@ class AboutUser:
     @property
     def about(self) -> str:
         return (
-            "Facts about what is the user's are told one at a time. At each size, all facts told so far are asked for as the "
-            'user would ("my dog"), the same is asked about what is others\' '
+            f"Facts about what is the user's are told {self.config.how_told}. At each size, all facts told so far are asked "
+            'for as the user would ("my dog"), the same is asked about what is others\' '
             f"({self.config.others} raw prompts and as many questions), and six other relations of each subject."
         )
 

@@ -19,19 +19,17 @@ class CapacityConfig(MethodsConfig, frozen=True, kw_only=True):
     Attributes:
         sharing: Invented people who share a surname.
         each: Facts about each of them, over all relations of people; several are told together.
-        at_once: People who are told of in one call, which costs less; of our memory no bit depends on it.
         strangers, probed: See `Bystanders`.
     """
 
     sharing: AtLeastOne = 7
     each: AtLeastOne = 1
-    at_once: AtLeastOne = 1
     strangers: NotNegative = 100
     probed: NotNegative = 50
 
 
 class Capacity:
-    """Facts about distinct invented people, told one at a time, measured at each size."""
+    """Facts about distinct invented people, measured at each size."""
 
     config_type = CapacityConfig
     title = "Capacity: facts told one at a time"
@@ -53,7 +51,7 @@ class Capacity:
     def _how(self) -> str:
         if self.config.at_once > 1:
             return f"{self.config.at_once} people at a time"
-        return "one at a time" if self.config.each == 1 else "person by person"
+        return self.config.how_told if self.config.each == 1 else "person by person"
 
     @property
     def about(self) -> str:
@@ -84,7 +82,7 @@ class Capacity:
                     facts,
                     config.sizes_of(seed),
                     lambda learner, told, seed: measured(bench.backend, learner, unedited, told, seed, config),
-                    together=config.each * config.at_once,
+                    config.each,
                 )
 
     def _facts(self, count: int, seed: int) -> tuple[Fact, ...]:

@@ -22,15 +22,14 @@ class InPrompt:
         self.sentences: list[str] = []
         self.lengths: list[int] = []
         self.memories: tuple[tuple[str, Delta], ...] = ()
-        self.refused = 0
+        self.refused: set[str] = set()
 
     @property
     def composition(self) -> Composition:
         return PRISTINE
 
-    def tell(self, *facts: Fact) -> bool:
-        new = [self._tell(fact) for fact in facts]
-        return any(new)
+    def tell(self, *facts: Fact) -> int:
+        return sum([self._tell(fact) for fact in facts])
 
     def _tell(self, fact: Fact) -> bool:
         sentence = f"{fact.completion_prompt} {fact.object}."

@@ -46,17 +46,25 @@ class MethodsConfig(SuiteConfig, frozen=True, kw_only=True):
 
     Attributes:
         methods: Which ones, in order.
+        at_once: Subjects that are told of in one call, which costs less; of our memory no bit depends on it, and the edits
+            that are made one after the other still are.
         memit, alphaedit, reference: Settings of the sequential edits.
         window: Tokens of facts that a prompt takes.
         nearest: Facts that retrieval puts into a prompt.
     """
 
     methods: tuple[Method, ...] = ("memctl",)
+    at_once: AtLeastOne = 1
     memit: SequentialSettings = MEMIT
     alphaedit: SequentialSettings = ALPHAEDIT
     reference: SequentialSettings = REFERENCE
     window: AtLeastOne = 2048
     nearest: AtLeastOne = 5
+
+    @property
+    def how_told(self) -> str:
+        """For people."""
+        return "one at a time" if self.at_once == 1 else f"{self.at_once} at a time"
 
 
 def described(config: MethodsConfig) -> dict[str, Any]:
@@ -71,17 +79,17 @@ class Learner(Protocol):
     """One way to give a model facts.
 
     Attributes:
-        refused: Facts that it could not take in, or would not have without `--force`; they count as told.
+        refused: Ids of facts that it could not take in, or would not have without `--force`; they count as told.
     """
 
-    refused: int
+    refused: set[str]
 
     @property
     def memories(self) -> Sequence[tuple[str, Delta]]:
         """What it attaches, by subject; empty where it keeps nothing apart by subject."""
 
-    def tell(self, *facts: Fact) -> bool:
-        """Takes facts in together; False where it has them already."""
+    def tell(self, *facts: Fact) -> int:
+        """Takes facts in together; how many of them it did not have."""
 
     @property
     def composition(self) -> Composition:
@@ -134,10 +142,10 @@ class Fixed:
     def __init__(self, composition: Composition) -> None:
         self.composition = composition
         self.memories: tuple[tuple[str, Delta], ...] = ()
-        self.refused = 0
+        self.refused: set[str] = set()
 
-    def tell(self, *facts: Fact) -> bool:
-        return False
+    def tell(self, *facts: Fact) -> int:
+        return 0
 
     def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
         return list(prompts)
@@ -158,20 +166,21 @@ class Stored:
             shutil.rmtree(folder, ignore_errors=True)  # a store that was being made when the run ended
             self.store = Store.create(folder, BaseRef("bench", backend.fingerprint), backend=settings.backend)
         self._known = set(self.store.ledger().entries)
-        self.refused = 0
+        self.refused: set[str] = set()
 
-    def tell(self, *facts: Fact) -> bool:
+    def tell(self, *facts: Fact) -> int:
         told = [Told(fact, Provenance(source="bench")) for fact in facts if fact.id not in self._known]
         if not told:
-            return False
+            return 0
         report = inject(self.store, self.backend, self.settings, told, wait=0, force=True, dry_run=False, progress=silent)
-        checked = [(outcome.status, outcome.preflight) for outcome in report.outcomes]
-        self.refused += sum(status == "rejected" or bool(found and found.refused) for status, found in checked)
+        for outcome in report.outcomes:
+            if outcome.status == "rejected" or (outcome.preflight and outcome.preflight.refused):
+                self.refused.add(outcome.fact.id)
         kept, self._known = len(self._known) // KEPT_HISTORY, self._known.union(one.fact.id for one in told)
         if len(self._known) // KEPT_HISTORY > kept:
             with self.store.writer(command="gc") as writer:
                 writer.gc(keep_last=1)
-        return True
+        return len(told)
 
     @property
     def composition(self) -> Composition:

@@ -149,7 +149,7 @@ class Published(ABC):
     def about(self) -> str:
         told = "; ".join(f"**{method}**: {ABOUT[method]}" for method in self.config.methods)
         skipped = "; ".join(f"{count} left out: {reason}" for reason, count in self.data.skipped.items())
-        return f"{len(self.data.cases)} records{f' ({skipped})' if skipped else ''}, told one at a time. {told}."
+        return f"{len(self.data.cases)} records{f' ({skipped})' if skipped else ''}, told {self.config.how_told}. {told}."
 
     def setup(self) -> dict[str, Any]:
         return described(self.config) | {

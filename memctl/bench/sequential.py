@@ -119,7 +119,7 @@ class SequentialMemit:
         self.backend, self.settings = backend, settings
         self.known: set[str] = set()
         self.memories: tuple[tuple[str, Delta], ...] = ()
-        self.refused = 0
+        self.refused: set[str] = set()
         d, m = backend.shape.hidden, backend.shape.intermediate
         self.layers = {
             layer: _Layer(
@@ -144,16 +144,15 @@ class SequentialMemit:
     def put(self, prompts: Sequence[tuple[Mode, str]]) -> list[tuple[Mode, str]]:
         return list(prompts)
 
-    def tell(self, *facts: Fact) -> bool:
-        new = [self._tell(fact) for fact in facts]
-        return any(new)
+    def tell(self, *facts: Fact) -> int:
+        return sum([self._tell(fact) for fact in facts])
 
     def _tell(self, fact: Fact) -> bool:
         if fact.id in self.known:
             return False
         self.known.add(fact.id)
         if not last_tokens(self.backend.encode(fact.completion_prompt, "raw"), fact.subject):
-            self.refused += 1  # a tokenizer that drops the name
+            self.refused.add(fact.id)  # a tokenizer that drops the name
             return True
         z = self._value(fact)
         for k, (number, layer) in enumerate(self.layers.items()):

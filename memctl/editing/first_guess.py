@@ -24,6 +24,9 @@ from memctl.models.cache import cache_dir, replacing
 from memctl.progress import Progress
 from memctl.settings import EditSettings
 
+FORMAT = 1
+"""Raised whenever what is measured changes, so that an older cache is made anew."""
+
 FACTS = 32
 """So many relations are sampled, each with one fact; an engine for tests makes do with fewer (see `enough`)."""
 
@@ -37,7 +40,7 @@ def first_guess(backend: Backend, layer: int, output_norm: float, progress: Prog
     Raises:
         EditFailed, NonFinite: Nothing can be found with this model.
     """
-    name = f"first-guess-{backend.fingerprint[:16]}-{layer}.safetensors"
+    name = file_name(backend, layer)
     cached = cache_dir() / "statistics" / name
     for path in (Path(str(files("memctl.data") / name)), cached):
         try:
@@ -48,6 +51,11 @@ def first_guess(backend: Backend, layer: int, output_norm: float, progress: Prog
     found = measure(backend, layer, output_norm, progress)
     keep(cached, found)
     return found
+
+
+def file_name(backend: Backend, layer: int) -> str:
+    """Of a layer's first guess, in the package's data and in the cache."""
+    return f"first-guess-{backend.fingerprint[:16]}-{layer}-v{FORMAT}.safetensors"
 
 
 def measure(backend: Backend, layer: int, output_norm: float, progress: Progress) -> Start:

@@ -145,8 +145,9 @@ def test_people_can_be_told_of_in_one_call(cli: Cli, monkeypatch: pytest.MonkeyP
     assert "told one at a time" not in Path("out/report.md").read_text()
 
 
-def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured, told = capacity.measured, []
+def interrupted_at_two(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """A run of `capacity` that ends when two facts are told and not yet measured."""
+    measured = capacity.measured
 
     def interrupted(backend: Any, learner: Any, unedited: Any, facts: Any, *rest: Any) -> dict[str, float]:
         if len(facts) == 2:
@@ -155,7 +156,12 @@ def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(capacity, "measured", interrupted)
-        ran = run(cli, "capacity")
+        return run(cli, "capacity")
+
+
+def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    ran = interrupted_at_two(cli, monkeypatch)
     assert ran.code == 130
     assert "--resume" in ran.err
     assert [cell["cell"]["size"] for cell in report()["cells"]] == [1]
@@ -170,6 +176,15 @@ def test_an_interrupted_run_keeps_its_cells_and_goes_on(cli: Cli, monkeypatch: p
     assert report()["complete"]
     assert told == []  # both facts were in the store already
     assert run(cli, "capacity", "--resume").of("result") == []
+
+
+def test_a_run_that_goes_on_knows_what_was_refused_and_what_telling_took(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "UNLEARNED", -1.0)  # nothing is learned well enough to be written without --force
+    interrupted_at_two(cli, monkeypatch)
+    run(cli, "capacity", "--resume")
+    values = report()["cells"][1]["values"]
+    assert values["refused"] == 2
+    assert values["seconds_per_fact"] > 0
 
 
 def test_speed_goes_on_after_it_was_stopped_while_facts_were_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
