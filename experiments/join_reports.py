@@ -1,21 +1,24 @@
 """One report of the cells that runs of single seeds measured, side by side or on several days.
 
-    python experiments/join_reports.py OUT REPORT… [--sizes 1,10,36] [--config FILE]
+    python experiments/join_reports.py OUT REPORT… [--sizes 1,10,36] [--config FILE] [--asked-anew FILE…]
 
 OUT and each REPORT are folders as `memctl bench --out` makes them, all of one suite, config, model, machine, settings and
 versions. --config is the one that they were run with, if it was not the shipped one. With --sizes, only cells of these sizes
-are taken. The report calls itself complete where no cell of the config is missing; if the seeds measured are not the config's,
-every size is expected of each seed measured.
+are taken. --asked-anew names what `ask_other_relations.py` wrote: its figures stand where a cell has none of other relations.
+The report calls itself complete where no cell of the config is missing; if the seeds measured are not the config's, every
+size is expected of each seed measured.
 """
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from memctl.bench.measures import MEASURES
 from memctl.bench.plots import draw
-from memctl.bench.report import Report, ReportFolder, rows
+from memctl.bench.report import Cell, Report, ReportFolder, rows
 from memctl.bench.suites import PUBLISHED, make
 
 OF_A_RUN = ("seeds", "sizes", "most_seeds")
@@ -24,6 +27,13 @@ OF_A_RUN = ("seeds", "sizes", "most_seeds")
 
 def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
+
+
+def completed(cell: Cell) -> Cell:
+    """The cell with what was asked anew, its measures in the order of all reports."""
+    there = {name: value for name, value in cell.values.items() if value is not None}
+    values = {**cell.values, **anew.get((int(cell.cell["seed"]), int(cell.cell["size"])), {}), **there}
+    return Cell(cell.cell, {name: values[name] for name in MEASURES if name in values})
 
 
 def without_run(config: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +47,14 @@ parser.add_argument("out", type=Path)
 parser.add_argument("reports", type=Path, nargs="+")
 parser.add_argument("--sizes", type=numbers, help="numbers of facts, with commas between")
 parser.add_argument("--config", type=Path, help="TOML in place of the suite's shipped config")
+parser.add_argument("--asked-anew", type=Path, nargs="*", default=[], help="what ask_other_relations.py wrote")
 arguments = parser.parse_args()
+
+anew: dict[tuple[int, int], dict[str, float]] = {}
+for path in arguments.asked_anew:
+    asked = json.loads(path.read_bytes())
+    for found in asked["sizes"]:
+        anew[asked["seed"], found["facts"]] = {f"relation_bleed_{mode}": found[mode] for mode in ("raw", "chat")}
 
 reports: list[Report] = []
 for path in arguments.reports:
@@ -67,9 +84,10 @@ for cell in measured:
         parser.error(f"{cell.cell} is not in the config; --sizes leaves sizes out")
     if sum(cell.cell == other.cell for other in measured) > 1:
         parser.error(f"{cell.cell} is in several reports")
-cells = tuple(sorted(measured, key=lambda cell: planned.index(cell.cell)))
+cells = tuple(sorted(map(completed, measured), key=lambda cell: planned.index(cell.cell)))
 setup = msgspec.structs.replace(first, config=suite.setup())
 taken = f" --sizes {','.join(map(str, arguments.sizes))}" if arguments.sizes else ""
+taken += "".join(f" --asked-anew {path.name}" for path in arguments.asked_anew)
 command = "; ".join([*dict.fromkeys(report.command for report in reports), f"python experiments/join_reports.py{taken}"])
 joined = Report(setup, command, len(cells) == len(planned), cells, rows(cells))
 folder = ReportFolder(arguments.out)

@@ -29,11 +29,14 @@ from memctl.evaluation.recall import names
 from memctl.facts import Fact
 from memctl.progress import silent
 
-_ASKED_FIRST = re.compile(r"^.*\?\s+(it|they|he|she)\s+", re.I)
-"""What stands before the statement itself in "Where is {}? It is located in"."""
+_ASKED_FIRST = re.compile(r"^.*\?\s+(it|they|he|she)\s+(?!(is|was|are|were)$)", re.I)
+"""What stands before the statement in "Where is {}? It is located in"; where nothing follows "it is", the question tells."""
 
-_RELATIVE = re.compile(r"^(who|which|that)\s+", re.I)
-_NO_RELATION = re.compile(r"^(the|in|of|for|what|which|who|whom|where|when|was|is|did|does)\s+|\s+(is|was|are|of|,)$", re.I)
+_ANSWER_BEGUN = re.compile(r"\?\s+(it|they|he|she)\s+(is|was|are|were)$", re.I)
+_RELATIVE = re.compile(r"^(who|which|that|whose)\s+", re.I)
+_NO_RELATION = re.compile(
+    r"^(the|a|an|in|of|for|what|which|who|whom|where|when|was|is|did|does|,)\s+|\s+(is|was|are|of|,)$", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -114,8 +117,8 @@ def gathered(found: Iterable[Case | str], name: str, sha256: str) -> Cases:
 
 def relation_words(template: str) -> str:
     """What is said of the subject, from a prompt with `{}` in its place: "The mother tongue of {} is" → "mother tongue"."""
-    template = _ASKED_FIRST.sub("{} ", template)
-    text = " ".join(template.replace(" of {} ", " ").replace("{}", " ").replace("'s", " ").split()).strip(" ?,.")
+    template = _ANSWER_BEGUN.sub("", _ASKED_FIRST.sub("{} ", template.strip()))
+    text = " ".join(re.sub(r" (of|in) {} ", " ", template).replace("{}", " ").replace("'s", " ").split()).strip(" ?,.")
     if template.startswith("{}"):
         return _RELATIVE.sub("", text)
     while (shorter := _NO_RELATION.sub("", text)) not in (text, ""):

@@ -88,6 +88,10 @@ def test_more_edits_than_records_are_refused() -> None:
         ("Where is {}? It is located in", "is located in"),
         ("{}, who holds the position of", "holds the position of"),
         ("The headquarters of {} is in", "headquarters is in"),
+        ("{}, whose headquarters are in", "headquarters are in"),
+        ("What is the twin city of {}? It is", "twin city"),
+        ("In {}, an official language is", "official language"),
+        ("The law in {} declares the language", "law declares the language"),
     ],
 )
 def test_a_relation_is_named_by_the_words_around_the_subject(template: str, words: str) -> None:
