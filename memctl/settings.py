@@ -224,7 +224,21 @@ def load_settings(flags: Mapping[str, Any]) -> Effective:
     try:
         return Effective(msgspec.convert(_nested(values | {"store": str(store)}), Settings), sources)
     except msgspec.ValidationError as error:
-        raise UsageError(str(error), "`memctl config` shows every value and where it comes from") from error
+        places = f"{user_config()}, the store's memctl.toml, MEMCTL_… in the environment, or the command line"
+        raise UsageError(f"the settings do not go together: {error}", f"correct {places}") from error
+
+
+def fitting(effective: Effective, key: str, value: Any) -> None:
+    """Whether a value in the type of its key goes with all others.
+
+    Raises:
+        UsageError: It does not, and no command would read such settings.
+    """
+    values = toml_files.flatten(msgspec.to_builtins(effective.settings)) | {key: value}
+    try:
+        msgspec.convert(_nested(values), Settings)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{key} cannot be {value!r}: {error}", "`memctl config` shows every value") from error
 
 
 def checked(key: str, value: Any, where: str, *, typed: bool = False) -> Any:

@@ -41,11 +41,13 @@ class Encoding:
         text: The rendered text, chat template and all.
         tokens: Token ids.
         offsets: Characters `[start, end)` of each token in `text`; empty spans for tokens that stand for none.
+        begins: Character at which the prompt begins; what a template says before it ("You are SmolLM …") is nobody's words.
     """
 
     text: str
     tokens: Tokens
     offsets: tuple[tuple[int, int], ...]
+    begins: int = 0
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
 from memctl.facts import Mode
 from memctl.models.fingerprint import fingerprint, weight_files
-from memctl.models.structure import mlp_layout
+from memctl.models.structure import SUPPORTED, mlp_layout
 from memctl.models.tokenizer import load_tokenizer
 from memctl.progress import plural
 
@@ -135,8 +135,23 @@ class TorchBackend:
         self._attached: list[Composition] = [PRISTINE]
         self._hooks: list[Any] = []
         self._ends = self._end_tokens()
+        self._require_plain_forward()
 
     # Text
+
+    @torch.inference_mode()
+    def _require_plain_forward(self) -> None:
+        """Some families scale their embeddings or logits in their forward, where parts of a pass would not know of it."""
+        start = 1 % len(self.layout.layers)
+        block = self.layout.layers[start].block
+        ids = torch.arange(min(8, self.shape.vocabulary), device=self.device)[None]
+        with kept_inputs((block,)) as entering:
+            whole = self.model(input_ids=ids).logits
+        with from_layer(stack_of(self.model, block), start):
+            states = self.model.base_model(inputs_embeds=entering[0]).last_hidden_state
+        difference = (logits_of(self.model, states).float() - whole.float()).abs().max()
+        if not difference <= 0.01 * whole.float().abs().max():
+            raise ModelUnavailable(f"the forward of {type(self.model).__name__} does more than its layers do", SUPPORTED)
 
     def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
         text = self._render_chat(prompt, answer) if mode == "chat" else prompt + (answer or "")
@@ -146,7 +161,8 @@ class TorchBackend:
         offsets = tuple((int(start), int(end)) for start, end in encoded["offset_mapping"])
         if special and tokens and tokens[-1] in self._ends and offsets[-1][0] == offsets[-1][1]:
             tokens, offsets = tokens[:-1], offsets[:-1]  # a tokenizer that closes every text: ours goes on
-        return Encoding(text, tokens, offsets)
+        begins = len(self._before_prompt) if mode == "chat" and text.startswith(self._before_prompt) else 0
+        return Encoding(text, tokens, offsets, begins)
 
     def _render_chat(self, prompt: str, answer: str | None) -> str:
         if self.tokenizer.chat_template is None:
@@ -155,6 +171,13 @@ class TorchBackend:
             turns = [{"role": "user", "content": prompt}]
             opened, before = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True), ""
         return opened if answer is None else opened + before + answer + self._turn_end
+
+    @cached_property
+    def _before_prompt(self) -> str:
+        """What a template says before a prompt."""
+        said = "memctl"
+        opened = self._render_chat(said, None)
+        return opened[: opened.rindex(said)]
 
     @cached_property
     def _turn_end(self) -> str:

@@ -7,7 +7,7 @@ import msgspec
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.errors import FINDINGS
+from memctl.errors import FINDINGS, UsageError
 from memctl.progress import plural
 
 MEASURES = ("raw", "chat", "raw_new", "chat_new")
@@ -22,11 +22,13 @@ def audit(
 ) -> int:
     """Asks the model for every fact, raw and in chat, and measures the drift."""
     ledger = run.store.ledger()
-    entries = tuple(ledger.by_prefix(id) for id in ids) if ids else ledger.active()
+    entries = tuple({entry.id: entry for entry in map(ledger.by_prefix, ids)}.values()) if ids else ledger.active()
+    if gone := [entry for entry in entries if entry.state != "active"]:
+        raise UsageError(f"{gone[0].id} ({gone[0].fact}) is {gone[0].state}", "`memctl facts` lists those that are to be recalled")
     from memctl.evaluation.audit import audit as measure
     from memctl.wake.live import composition
 
-    report = measure(run.backend, composition(run.store), entries, run.out.progress)
+    report = measure(run.backend, composition(run.store), entries, ledger.active(), run.out.progress)
     rows = [(entry, msgspec.to_builtins(recall)) for entry, recall in report.facts]
     run.out.table(
         "fact",

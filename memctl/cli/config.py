@@ -11,7 +11,7 @@ from typer import Argument, Option
 from memctl.cli.app import Run, add, add_callback
 from memctl.cli.options import LockWait
 from memctl.errors import UsageError
-from memctl.settings import Effective, checked, keys, user_config
+from memctl.settings import Effective, checked, fitting, keys, user_config
 from memctl.store import atomic
 from memctl.toml_files import flatten, read, with_value
 
@@ -49,6 +49,7 @@ def change(
 ) -> None:
     """Puts a value into your own settings file, or into that of the store."""
     typed = checked(key, value, "the command line")
+    fitting(run.effective, key, typed)
     path = _into_store(run, key, typed, lock_wait) if in_store else _into_user_file(key, typed)
     record = {"id": key, "value": typed, "source": str(path)}
     run.out.record("setting", record, f"{key} = {_text(typed)}  ({path})")

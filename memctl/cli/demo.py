@@ -67,7 +67,8 @@ def demo(run: Run) -> int:
             f"  the answer about somebody who was never mentioned: {'unchanged' if untouched else 'CHANGED'}",
             "green" if untouched else "red",
         )
-        found = audit(backend, composition(store), store.ledger().active(), out.progress)
+        entries = store.ledger().active()
+        found = audit(backend, composition(store), entries, entries, out.progress)
         new = fmean([recall.chat_new for _, recall in found.facts] or [0.0])
         out.text(f"  audit: {new:.0%} of chat questions in wordings that were never trained on are answered with the fact")
 

@@ -28,6 +28,6 @@ def facts(
         ((entry_record(entry), entry_cells(entry)) for entry in chosen),
     )
     counts = {name: sum(entry.state == name for entry in entries) for name in STATES}
-    empty = "" if chosen else 'no facts yet: memctl inject "Priya Okonkwo lives in Jakarta."'
+    empty = "" if entries else 'no facts yet: memctl inject "Priya Okonkwo lives in Jakarta."'
     run.out.summary({"facts": len(chosen), **counts}, empty or plural(len(chosen), "fact"))
     return None

@@ -1,5 +1,6 @@
 """`memctl inject`: facts from options, a sentence, a file, or standard input."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,7 +84,8 @@ def _read(fact: str | None) -> tuple[list[Found], list[BadLine]]:
     if fact is None and nobody_pipes():
         raise UsageError("no fact was given", f"give one, {EXAMPLE}")
     name = fact or "-"
-    if name != "-" and not name.endswith(ENDINGS) and not Path(name).is_file():
+    is_file = os.path.isfile(name) or (name.endswith(ENDINGS) and " " not in name)  # Path.is_file raises for a long text
+    if name != "-" and not is_file:
         return [(parse_sentence(name), Provenance(source="cli"))], []
     source = "stdin" if name == "-" else Path(name).name
     with opened(name, "inject") as stream:

@@ -1,5 +1,7 @@
 """Batch input: one record a line, each read by itself, so that a bad line has a number and harms no other."""
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -54,6 +56,15 @@ def nobody_pipes() -> bool:
     return sys.stdin is None or sys.stdin.isatty()
 
 
+def _standard_input() -> BinaryIO:
+    """Standard input under a descriptor of its own: a thread that waits for it must not hold what the interpreter closes at
+    its end, for there Python would abort."""
+    try:
+        return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
+    except io.UnsupportedOperation:  # no file, but somebody's buffer
+        return sys.stdin.buffer
+
+
 @contextmanager
 def opened(name: str, command: str) -> Iterator[BinaryIO]:
     """The file of that name, or standard input for `-`.
@@ -64,7 +75,8 @@ def opened(name: str, command: str) -> Iterator[BinaryIO]:
     if name == "-":
         if nobody_pipes():
             raise UsageError("nothing to read: standard input is a terminal or closed", f"memctl {command} --help")
-        yield sys.stdin.buffer
+        with _standard_input() as stream:
+            yield stream
         return
     with ExitStack() as stack:
         try:

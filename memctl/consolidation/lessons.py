@@ -9,12 +9,12 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from memctl.backends.protocol import Backend, Lesson
-from memctl.editing.cues import Probe, all_cues, relation_of
+from memctl.editing.cues import Probe, all_cues, relation_of, together
 from memctl.editing.reference import reference
 from memctl.editing.relations import bank
 from memctl.editing.subjects import invented, look_alikes, seeded
 from memctl.editing.values import natural_answer, probe_row, target_row
-from memctl.facts import Cue, Fact, Mode
+from memctl.facts import Cue, Fact, Mode, spans
 from memctl.first_person import mentions_of, said_by_model, said_by_user
 from memctl.progress import Progress
 from memctl.settings import LoraSettings
@@ -60,8 +60,8 @@ def curriculum(backend: Backend, facts: Sequence[Fact], settings: LoraSettings, 
     kept: dict[str, tuple[int, ...]] = {"names": (), "relations": ()}
     for done, fact in enumerate(facts):
         progress("writing lessons", done, len(facts))
-        sentence = natural_answer(backend, fact)
-        cues = all_cues(fact, sentence)
+        beside = by_subject[fact.subject]
+        cues = all_cues(fact, natural_answer(backend, together(fact, beside)), beside)
         tests = [cue for mode, count in CHECKED.items() for cue in [c for c in cues if c.mode == mode][-count:]]
         taught.append(add([_taught(backend, cue, fact.subject) for cue in cues if cue not in tests]))
         checked.append(add([_taught(backend, cue, fact.subject) for cue in tests]))
@@ -100,9 +100,11 @@ def _other_people(backend: Backend, fact: Fact, stored: Container[str], settings
 
 def _unfilled(prompt: str, subject: str) -> str:
     """A prompt as a form, with `{s}` where it mentions the subject."""
-    for mention in mentions_of(subject):
-        prompt = prompt.replace(mention, "{s}")
-    return prompt
+    form, done = "", 0
+    for start, end in sorted(span for mention in mentions_of(subject) for span in spans(prompt, mention)):
+        if start >= done:  # "Boo Boo" is twice in "Boo Boo Boo"
+            form, done = f"{form}{prompt[done:start]}{{s}}", end
+    return form + prompt[done:]
 
 
 def _other_relations(subject: str, facts: Sequence[Fact], most: int) -> list[Probe]:

@@ -5,8 +5,10 @@ its held-out wordings apart.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from memctl.editing.relations import Relation, bank, general, recognise
 from memctl.editing.subjects import seeded
@@ -47,7 +49,7 @@ class Probe:
 
 def relation_of(fact: Fact) -> Relation:
     """The bank's relation of a fact, or the general forms filled in with the user's own words."""
-    found = recognise(fact.relation, fact.prompt)
+    found = recognise(fact.relation, fact.prompt, fact.object)
     return found if found is not None else general(fact.relation)
 
 
@@ -58,43 +60,72 @@ def answers(fact: Fact) -> tuple[str, ...]:
     return tuple(_distinct([*sentences, *own]))
 
 
-def training_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
+def together(fact: Fact, beside: Iterable[Fact]) -> Fact:
+    """The fact with the objects of all that are told of its subject in its relation: "Greek and Turkish".
+
+    One question asks for all of them, so one answer has to say them all; in the order of the alphabet, for history is not to
+    matter. Where a relation has one object at a time, or nothing else is told, it is the fact itself.
+    """
+    relation = relation_of(fact)
+    if not relation.many:
+        return fact
+    same = (one for one in beside if one.subject.casefold() == fact.subject.casefold() and relation_of(one).id == relation.id)
+    *others, last = sorted({fact.object, *(one.object for one in same)})
+    return msgspec.structs.replace(fact, object=f"{', '.join(others)} and {last}") if others else fact
+
+
+def training_cues(fact: Fact, answer: str = "", beside: Sequence[Fact] = ()) -> tuple[Cue, ...]:
     """The wordings a value is trained on: the user's own first, then the bank's.
 
     Args:
-        answer: What is to be said in chat; by default the first of `answers`.
+        answer: What is to be said in chat of the fact `together` with those beside it; by default the first of `answers`.
+        beside: Facts of the same subject.
     """
-    cues = all_cues(fact, answer)
+    cues = all_cues(fact, answer, beside)
     most: dict[Mode, int] = {"raw": RAW_CUES + 1, "chat": CHAT_CUES + len(fact.questions)}
     return tuple(cue for mode, count in most.items() for cue in [one for one in cues if one.mode == mode][:count])
 
 
-def all_cues(fact: Fact, answer: str = "") -> tuple[Cue, ...]:
-    """Every wording that training may use."""
-    relation = relation_of(fact)
-    raw = [fact.completion_prompt, *(_filled(form, fact) for form in relation.raw)]
-    chat = [*fact.questions, *(_filled(form, fact) for form in relation.questions)]
-    sentence = answer or answers(fact)[0]
-    fair = [question for question in chat if not gives_away(question, fact.subject, fact.object)] or chat
+def all_cues(fact: Fact, answer: str = "", beside: Sequence[Fact] = ()) -> tuple[Cue, ...]:
+    """Every wording that training may use; see `training_cues`.
+
+    What the user says of this fact alone ("has a dog called") is answered with its own object.
+    """
+    relation, whole = relation_of(fact), together(fact, beside)
+    raw, chat = ([_filled(form, fact) for form in forms] for forms in (relation.raw, relation.questions))
+    others = {text for one in beside if one.id != fact.id for text in (one.completion_prompt, *one.questions)}
+    alone = {fact.completion_prompt, *fact.questions} - others - {*raw, *chat}
+    sentence = answer or answers(whole)[0]
+    before, _, after = sentence.rpartition(whole.object)
+    objects = {prompt: fact.object for prompt in alone}
     return (
-        *(_cue(fact, "raw", prompt, f" {fact.object}.", "train") for prompt in _distinct(raw)),
-        *(_cue(fact, "chat", prompt, sentence, "train") for prompt in _distinct(fair)),
+        *(
+            _cue(fact, "raw", prompt, f" {objects.get(prompt, whole.object)}.", "train")
+            for prompt in _distinct([fact.completion_prompt, *raw])
+        ),
+        *(
+            _cue(fact, "chat", prompt, before + objects.get(prompt, whole.object) + after, "train")
+            for prompt in _distinct(_fair(fact, [*fact.questions, *chat]))
+        ),
     )
 
 
 def measuring_cues(fact: Fact) -> MeasuringCues:
-    """The wordings recall is measured on."""
+    """The wordings recall is measured on; a held-out one that the user has said is trained on, and not among the unseen."""
+    trained = {(cue.mode, cue.prompt) for cue in all_cues(fact)}
     relation = relation_of(fact)
-    question = fact.questions[0] if fact.questions else _filled(relation.questions[0], fact)
+    question = _fair(fact, [*fact.questions, *(_filled(form, fact) for form in relation.questions)])[0]
+    held_out: dict[Mode, tuple[str, ...]] = {"raw": relation.held_out.raw, "chat": relation.held_out.questions}
     target = f" {fact.object}"
     return MeasuringCues(
         plain=(
             _cue(fact, "raw", fact.completion_prompt, target, "train"),
             _cue(fact, "chat", question, target, "train"),
         ),
-        unseen=(
-            *(_cue(fact, "raw", _filled(form, fact), target, "measure") for form in relation.held_out.raw),
-            *(_cue(fact, "chat", _filled(form, fact), target, "measure") for form in relation.held_out.questions),
+        unseen=tuple(
+            _cue(fact, mode, prompt, target, "measure")
+            for mode, forms in held_out.items()
+            for prompt in _fair(fact, [text for text in (_filled(form, fact) for form in forms) if (mode, text) not in trained])
         ),
     )
 
@@ -125,6 +156,11 @@ def _filled(form: str, fact: Fact, said: Callable[[str, str], str] = said_by_use
     parts = {"{r}": fact.relation, "{o}": fact.object}
     texts = [said(fact.subject, begin), *(parts.get(part) or said(fact.subject, part) for part in rest)]
     return "".join(texts)
+
+
+def _fair(fact: Fact, prompts: list[str]) -> list[str]:
+    """Those that do not give the object away; all, if all do."""
+    return [prompt for prompt in prompts if not gives_away(prompt, fact.subject, fact.object)] or prompts
 
 
 def _cue(fact: Fact, mode: Mode, prompt: str, target: str, purpose: str) -> Cue:

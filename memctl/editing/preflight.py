@@ -39,6 +39,11 @@ SAME_KEY = 0.95
 """Cosine from which plain edits cannot be told apart: at damping 0.1 the other's value comes along half as strong."""
 
 
+AT_HOME = 0.5
+"""Least firing of a subject's units at its own keys. Below, the solve would make up for it with a longer output, which then
+stands wherever else they fire a little."""
+
+
 class Collision(msgspec.Struct, frozen=True):
     """Another subject, and how far the two are one: firing of its units at the other's key, or cosine of plain keys."""
 
@@ -82,7 +87,8 @@ def preflight(
         collisions = [Collision(other.subject, strength) for other, strength in pairs if strength >= near]
         collisions.sort(key=lambda collision: -collision.strength)
         blocking = [collision for collision in collisions if collision.strength >= same and collision.subject not in refused]
-        reason = _refusal(found, blocking, same)
+        at_home = np.inf if covariance is not None else _at_home(trace, act)
+        reason = _refusal(found, at_home, blocking, same)
         if reason:
             refused.add(trace.subject)
         there.append(trace)
@@ -91,16 +97,23 @@ def preflight(
     return checks
 
 
-def _refusal(found: Found, blocking: Sequence[Collision], same: float) -> str:
+def _refusal(found: Found, at_home: float, blocking: Sequence[Collision], same: float) -> str:
     if not found.loss <= UNLEARNED:  # a NaN is beyond every limit
         bounded = "; its value is at the norm bound" if found.norm > 0.999 else ""
         return f"it was not learned: {found.loss:.2f} nats a token are left of at most {UNLEARNED:.2f}{bounded}"
     if found.touched is not None and found.touched > DAMAGE:
         return f"it would act on {found.touched:.2%} of ordinary text, of at most {DAMAGE:.2%}: the subject is too common"
+    if not at_home >= AT_HOME:
+        return f"its units do not answer to its name ({at_home:.2f} of at least {AT_HOME:.2f}): it looks like ordinary text"
     if blocking:
         first = blocking[0]
         return f"it cannot be told apart from {first.subject!r} ({first.strength:.2f} of at most {same:.2f})"
     return ""
+
+
+def _at_home(trace: Trace, act: str) -> float:
+    """Least firing of a subject's units at its own keys."""
+    return float(firing(act, trace.gate, trace.up, trace.key.T, [len(trace.gate)]).min())
 
 
 def _unit_likeness(trace: Trace, others: Sequence[Trace], act: str) -> Float:

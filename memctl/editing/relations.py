@@ -5,6 +5,7 @@ content is left over: "currently lives in" is `lives_in`, but "former employer",
 owner of" are relations of their own. Were they not, a new fact would supersede one that is still true.
 """
 
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -20,8 +21,14 @@ _WITHOUT_CONTENT = _ARTICLES_AND_COPULAS | _OWNERS | _STILL_TRUE
 
 _OTHER_TIMES = {"former", "formerly", "previous", "previously", "old", "ex", "future", "last", "next", "longer"}
 _OTHER_ONES = {"not", "never", "no", "least", "another", "other", "first", "second"}
-_NO_NAMES_END = _ARTICLES_AND_COPULAS | _OTHER_TIMES | _OTHER_ONES
+_NO_NAMES_END = _ARTICLES_AND_COPULAS | _OWNERS | _OTHER_TIMES | _OTHER_ONES
 """Where the subject of a prompt seems to end in one of these, the prompt is about another relation."""
+
+_MONTHS = "january february march april may june july august september october november december"
+_MONTH = "|".join(f"{month}|{month[:3]}" for month in _MONTHS.split())
+_DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+_DATE = re.compile(rf"(?:(?:the )?{_DAY}(?: of)? )?(?:{_MONTH})(?: {_DAY})?(?:,? \d{{4}})?|\d+([-./])\d+\1\d+", re.I)
+_YEAR = re.compile(r"\d{4}")
 
 _AROUND_WORDS = '.,:;!?"“”()[]…'
 
@@ -108,7 +115,7 @@ def general(relation_text: str) -> Relation:
         return tuple(text.replace("{r}", canonical(relation_text)) for text in texts)
 
     return Relation(
-        id=relation_key(relation_text),
+        id=_own_key(relation_text),
         about=(),
         match=(),
         many=False,
@@ -120,11 +127,28 @@ def general(relation_text: str) -> Relation:
     )
 
 
-def recognise(relation_text: str, prompt: str = "") -> Relation | None:
+def recognise(relation_text: str, prompt: str = "", object: str = "") -> Relation | None:
     """The bank's relation that a user's words name: by the relation itself or, failing that, by the prompt.
 
-    The longest phrase at word boundaries decides; of a prompt, the longest text around the subject.
+    The longest phrase at word boundaries decides; of a prompt, the longest text around the subject. Where "born in" and
+    "founded in" are said of a place and of a time, the object tells which, if it is given.
     """
+    found = _named(relation_text, prompt)
+    if found is None or not object:
+        return found
+    if found.id == "born_in":
+        told = "birth_year" if _YEAR.fullmatch(object) else "birthday" if is_date(object) else found.id
+        return bank()[told]
+    elsewhere = found.id in ("founded_in", "released_in") and not (re.search(r"\d", object) or is_date(object))
+    return None if elsewhere and not {"year", "date"} & {*_words(relation_text)} else found
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a day or a month, with a year or without."""
+    return _DATE.fullmatch(text) is not None
+
+
+def _named(relation_text: str, prompt: str) -> Relation | None:
     words = _words(relation_text)
     spans = [(start, end) for end in range(len(words), 0, -1) for start in range(end)]
     for start, end in sorted(spans, key=lambda span: span[0] - span[1]):
@@ -139,10 +163,14 @@ def recognise(relation_text: str, prompt: str = "") -> Relation | None:
     return None
 
 
-def relation_key(text: str) -> str:
+def relation_key(text: str, object: str = "") -> str:
     """Equal for two texts that mean the same relation: the bank's id, or else the text without case."""
-    relation = recognise(text)
-    return relation.id if relation is not None else " ".join(_words(text)) or canonical(text).casefold()
+    relation = recognise(text, object=object)
+    return relation.id if relation is not None else _own_key(text)
+
+
+def _own_key(text: str) -> str:
+    return " ".join(_words(text)) or canonical(text).casefold()
 
 
 @cache

@@ -58,11 +58,10 @@ TOUCHED = 0.1
 
 @dataclass(frozen=True)
 class Selector:
-    """A subject's units without their output: gate and up are (2, d); `own` (n, d) are its inputs that they were fitted to."""
+    """A subject's units without their output: gate and up are (2, d)."""
 
     gate: Float
     up: Float
-    own: Float
 
 
 def fit_selector(
@@ -92,7 +91,7 @@ def fit_selector(
     fixed = np.concatenate([stats.bystanders, alike, parts, stats.first])
     shares = _shares(modes, len(positives))
     w = _fit(positives, shares, fixed, stats, settings.threshold)
-    return Selector(*_units(w, _level(positives, shares, stats), stats.constant, settings), own=contexts)
+    return Selector(*_units(w, _level(positives, shares, stats), stats.constant, settings))
 
 
 def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:

@@ -57,8 +57,10 @@ def seeded(*parts: object) -> np.random.Generator:
 
 
 def mentions(encoding: Encoding, subject: str) -> tuple[range, ...]:
-    """Positions of the tokens of each mention of the subject, in any of its forms, whole words only."""
-    found = sorted(span for said in mentions_of(subject) for span in spans(encoding.text, said))
+    """Positions of the tokens of each mention of the subject, in any of its forms, whole words only; none in what stands
+    before the prompt."""
+    said = sorted(span for form in mentions_of(subject) for span in spans(encoding.text, form))
+    found = [(start, end) for start, end in said if start >= encoding.begins]
     return tuple(
         range(_token_at(encoding, start, last=False), _token_at(encoding, end - 1, last=True) + 1) for start, end in found
     )

@@ -20,7 +20,7 @@ import numpy as np
 
 from memctl.backends.protocol import Backend, Float, Gradient, Row, Trial
 from memctl.deltas import Composition
-from memctl.editing.cues import Probe, answers, probes, training_cues
+from memctl.editing.cues import Probe, answers, probes, together, training_cues
 from memctl.editing.descent import FullMatrix, Start
 from memctl.editing.subjects import last_tokens, seeded
 from memctl.facts import Cue, Fact
@@ -204,7 +204,7 @@ def _plan(backend: Backend, subject: Subject, settings: EditSettings) -> _Plan:
     cues: list[Cue] = []
     targets: list[list[int]] = []
     for fact in subject.facts:
-        own = training_cues(fact, natural_answer(backend, fact))
+        own = training_cues(fact, natural_answer(backend, together(fact, subject.facts)), subject.facts)
         targets.append(list(range(len(rows), len(rows) + len(own))))
         rows += [target_row(backend, cue, subject.name) for cue in own]
         cues += own

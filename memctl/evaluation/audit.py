@@ -19,8 +19,10 @@ class AuditReport(msgspec.Struct, frozen=True):
     drift: Drift
 
 
-def audit(backend: Backend, composition: Composition, entries: Sequence[LedgerEntry], progress: Progress) -> AuditReport:
-    """Asks for every fact with the composition attached, and measures what it does to other text."""
+def audit(
+    backend: Backend, composition: Composition, entries: Sequence[LedgerEntry], told: Sequence[LedgerEntry], progress: Progress
+) -> AuditReport:
+    """Asks for facts, of all that are told, with the composition attached, and measures what it does to other text."""
     with backend.attached(composition):
-        found = recall(backend, [entry.fact for entry in entries], progress, "auditing")
+        found = recall(backend, [entry.fact for entry in entries], progress, "auditing", [entry.fact for entry in told])
     return AuditReport(tuple(zip(entries, found, strict=True)), measure_drift(backend, composition, progress))

@@ -29,7 +29,8 @@ class Locality(msgspec.Struct, frozen=True):
 
 
 class RelationBleed(msgspec.Struct, frozen=True):
-    """Share of questions about another relation of a stored subject whose answer names the stored object."""
+    """Share of questions about another relation of a stored subject whose answer names the stored object, and whose answer
+    without the memory does not."""
 
     raw: float
     chat: float

@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from memctl.backends.protocol import Backend
-from memctl.editing.cues import measuring_cues, relation_of
-from memctl.facts import Cue, Fact, Mode
+from memctl.editing.cues import measuring_cues, relation_of, together
+from memctl.facts import ARTICLES, Cue, Fact, Mode, one_word
 from memctl.first_person import mentions_of
 from memctl.progress import Progress
 
@@ -26,8 +26,16 @@ PROMPTS_AT_ONCE = 64
 _SYMBOLS = r"(?:[+#]|(?<=\w)[-−](?!\w))"
 """What tells C++ from C#, and the blood type O− from O+; a hyphen within a word does not."""
 
-_ARTICLES = re.compile(rf"\b(?:a|an|the)\b(?!{_SYMBOLS})")
-_PUNCTUATION = re.compile(rf"(?!{_SYMBOLS})[^\w\s]")
+_MINUS = r"(?:(?<![\w)\]}%°.,-])-(?=[^\w\s]?\d))"
+"""The sign of a number; between two numbers, as in 301-555 and (301)-555, it is a hyphen."""
+
+_PUNCTUATION = re.compile(rf"(?!{_SYMBOLS}|{_MINUS})[^\w\s]")
+_OPTIONAL = rf"(?: (?:{'|'.join(ARTICLES)}))*? "
+
+_SPACELESS = ("CJK", "HIRAGANA", "IDEOGRAPHIC", "KATAKANA", "KHMER", "LAO", "MYANMAR", "THAI")
+_PREFIXED = ("ARABIC", "HEBREW")
+_SUFFIXED = ("HANGUL",)
+"""Scripts that write "in" together with a name: before it, as Hebrew does, or behind it, as Korean does."""
 
 
 class FactRecall(msgspec.Struct, frozen=True):
@@ -40,9 +48,26 @@ class FactRecall(msgspec.Struct, frozen=True):
 
 
 def normalised(text: str) -> str:
-    """Case, articles, punctuation and double spaces taken out; symbols that tell names apart (C++, C#, O−) stay."""
-    text = _PUNCTUATION.sub(" ", unicodedata.normalize("NFKC", text).casefold().replace("−", "-"))
-    return " ".join(_ARTICLES.sub(" ", text).split())
+    """Case, articles, punctuation and double spaces taken out; what tells names apart (C++, C#, O−, −5, Plan A) stays."""
+    *words, last = _plain(text).split(" ")
+    words = [word for word in words if word not in ARTICLES]
+    return " ".join([*words, last] if words or last not in ARTICLES else [])
+
+
+def _plain(text: str) -> str:
+    """As `normalised`, with articles: of a text nobody knows whether "plan a" is a name."""
+    text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    return " ".join(_PUNCTUATION.sub(_replaced, text).split())
+
+
+def _replaced(punctuation: re.Match[str]) -> str:
+    """Accents and vowel signs stay in their word, currencies beside their number; all else separates words."""
+    sign, text, (start, end) = punctuation[0], punctuation.string, punctuation.span()
+    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+    if _is_mark(sign) and _is_word(before[-1:]):
+        return sign
+    priced = unicodedata.category(sign) == "Sc" and (before.rstrip()[-1:].isdigit() or after.lstrip()[:1].isdigit())
+    return f" {sign} " if priced else " "
 
 
 def position(text: str, phrase: str, subject: str = "") -> int:
@@ -50,7 +75,7 @@ def position(text: str, phrase: str, subject: str = "") -> int:
 
     Within a longer mention of the subject it does not count: "Violet Okonkwo" names no color.
     """
-    wanted, said = normalised(phrase), normalised(text)
+    wanted, said = normalised(phrase), _plain(text)
     if not wanted:  # an article, or punctuation and emoji alone: as it is written
         return next((start for start, _ in _found(text, unicodedata.normalize("NFKC", phrase))), -1)
     mentions = [normalised(mention) for mention in mentions_of(subject)] if subject else []
@@ -62,9 +87,48 @@ def position(text: str, phrase: str, subject: str = "") -> int:
 
 
 def _found(text: str, phrase: str) -> Iterator[tuple[int, int]]:
-    """Characters `[start, end)` of each occurrence at word boundaries; scripts without spaces have none."""
-    bounded = rf"(?<!\w){re.escape(phrase)}(?![\w+#])" if phrase.isascii() else re.escape(phrase)
-    return (match.span() for match in re.finditer(bounded, text))
+    """Characters `[start, end)` of each occurrence at word boundaries, articles within it or not."""
+    words = _OPTIONAL.join(map(re.escape, phrase.split(" ")))
+    for start, end in (match.span(1) for match in re.finditer(f"(?=({words}))", text)):
+        begun = _goes_on(text[start], text[start - 1 : start], before=True)
+        if not begun and not _goes_on(text[end - 1], text[end : end + 1], before=False):
+            yield start, end
+
+
+def _goes_on(inner: str, outer: str, *, before: bool) -> bool:
+    """Whether the character before or behind a phrase makes another name of it, as that of a word, of C++ or of −5 does."""
+    if before and outer == "-":
+        return inner.isdigit()
+    if outer == "_" or (not before and outer in ("+", "#")):
+        outer = "x"
+    if not _is_word(inner):
+        return inner.isascii() and _is_word(outer)
+    return _is_word(outer) and _continues(inner, outer, before=before)
+
+
+def _continues(inner: str, outer: str, *, before: bool) -> bool:
+    """Whether a letter, digit or mark continues the word of another; in scripts without spaces it does not."""
+    own, other = _script(inner), _script(outer)
+    if _is_mark(outer) and not before:
+        return True
+    if own in _SPACELESS:
+        return inner.isdigit() and outer.isdigit()
+    alike = own == other or "COMBINING" in (own, other)
+    return one_word(inner, outer) or (alike and other not in (_PREFIXED if before else _SUFFIXED))
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or _is_mark(character)
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it is part of the letter before it, as an accent or a vowel sign; what chooses between two looks is not."""
+    return unicodedata.category(character or " ") in ("Mn", "Mc") and _script(character) != "VARIATION"
+
+
+def _script(character: str) -> str:
+    """The first word of its Unicode name: `LATIN`, `CJK`."""
+    return unicodedata.name(character, "").replace("-", " ").partition(" ")[0]
 
 
 def names(text: str, wanted: str, others: Iterable[str], subject: str = "") -> bool:
@@ -73,13 +137,24 @@ def names(text: str, wanted: str, others: Iterable[str], subject: str = "") -> b
     if at < 0:
         return False
     mine = normalised(wanted)
-    rivals = (other for other in others if normalised(other) not in mine and mine not in normalised(other))
+    rivals = (other for other in others if not _one_in_other(mine, normalised(other)))
     return all(not 0 <= position(text, rival, subject) < at for rival in rivals)
 
 
-def states(text: str, fact: Fact) -> bool:
-    """Whether a text names the fact's object, and no other object of its relation before it."""
-    return names(text, fact.object, relation_of(fact).objects, fact.subject)
+def _one_in_other(one: str, other: str) -> bool:
+    """Whether one of two normalised names is part of the other, as a word; an article alone is told from no text."""
+    return not one or not other or any(_found(one, other)) or any(_found(other, one))
+
+
+def states(text: str, fact: Fact, beside: Sequence[Fact] = ()) -> bool:
+    """Whether a text names the fact's object, and no other object of its relation before it.
+
+    Args:
+        beside: Facts of the same subject: what they say in the same relation may come before.
+    """
+    relation = relation_of(fact)
+    true = {one.object for one in beside if relation.many and relation_of(one).id == relation.id}
+    return names(text, fact.object, (other for other in relation.objects if other not in true), fact.subject)
 
 
 def completions(
@@ -102,9 +177,16 @@ def completions(
     return texts
 
 
-def recall(backend: Backend, facts: Sequence[Fact], progress: Progress, what: str = "asking") -> list[FactRecall]:
-    """Recall of facts under what is attached."""
-    return judged(facts, completions(backend, recall_prompts(facts), progress, what, recall_objects(facts)))
+def recall(
+    backend: Backend, facts: Sequence[Fact], progress: Progress, what: str = "asking", beside: Sequence[Fact] = ()
+) -> list[FactRecall]:
+    """Recall of facts under what is attached.
+
+    Args:
+        beside: Further facts that are told and not asked for.
+    """
+    said = completions(backend, recall_prompts(facts), progress, what, recall_objects(facts, beside))
+    return judged(facts, said, beside)
 
 
 def recall_prompts(facts: Sequence[Fact]) -> list[tuple[Mode, str]]:
@@ -112,16 +194,19 @@ def recall_prompts(facts: Sequence[Fact]) -> list[tuple[Mode, str]]:
     return [(cue.mode, cue.prompt) for _, _, cue in _asked(facts)]
 
 
-def recall_objects(facts: Sequence[Fact]) -> list[str]:
-    """The object that each of the `recall_prompts` asks for."""
-    return [facts[k].object for k, _, _ in _asked(facts)]
+def recall_objects(facts: Sequence[Fact], beside: Sequence[Fact] = ()) -> list[str]:
+    """What an answer to each of the `recall_prompts` has to have room for."""
+    told = _by_subject((*facts, *beside))
+    objects = [together(fact, told[fact.subject]).object for fact in facts]
+    return [objects[k] for k, _, _ in _asked(facts)]
 
 
-def judged(facts: Sequence[Fact], texts: Sequence[str]) -> list[FactRecall]:
+def judged(facts: Sequence[Fact], texts: Sequence[str], beside: Sequence[Fact] = ()) -> list[FactRecall]:
     """Recall of facts from the answers to `recall_prompts`."""
+    told = _by_subject((*facts, *beside))
     hits: dict[tuple[int, Mode, bool], list[bool]] = {}
     for (k, unseen, cue), text in zip(_asked(facts), texts, strict=True):
-        hits.setdefault((k, cue.mode, unseen), []).append(states(text, facts[k]))
+        hits.setdefault((k, cue.mode, unseen), []).append(states(text, facts[k], told[facts[k].subject]))
     return [
         FactRecall(
             raw=_mean(hits, k, "raw", False),
@@ -135,7 +220,18 @@ def judged(facts: Sequence[Fact], texts: Sequence[str]) -> list[FactRecall]:
 
 def stated_facts(facts: Sequence[Fact], texts: Sequence[str]) -> list[Fact | None]:
     """For each answer to `recall_prompts` the fact that it was asked for and states; None where it does not state it."""
-    return [facts[k] if states(text, facts[k]) else None for (k, _, _), text in zip(_asked(facts), texts, strict=True)]
+    told = _by_subject(facts)
+    return [
+        facts[k] if states(text, facts[k], told[facts[k].subject]) else None
+        for (k, _, _), text in zip(_asked(facts), texts, strict=True)
+    ]
+
+
+def _by_subject(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
+    found: dict[str, list[Fact]] = {}
+    for fact in facts:
+        found.setdefault(fact.subject, []).append(fact)
+    return found
 
 
 def _asked(facts: Sequence[Fact]) -> list[tuple[int, bool, Cue]]:

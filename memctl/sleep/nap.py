@@ -31,7 +31,7 @@ def nap(store: Store, backend: Backend, settings: Settings, *, wait: float, dry_
         newest = sorted(ledger.active(), key=lambda entry: (entry.provenance.time, entry.id), reverse=True)
         asked = newest[: settings.sleep.nap]
         with backend.attached(composition(store, head)):
-            found = recall(backend, [entry.fact for entry in asked], progress, "napping")
+            found = recall(backend, [entry.fact for entry in asked], progress, "napping", [entry.fact for entry in newest])
         snapshot = None
         if asked and writer is not None:
             time = now()

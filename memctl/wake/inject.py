@@ -74,12 +74,8 @@ def inject(
         elif draft is not None:
             measured = measure_drift(backend, draft.composition, progress)
             drift = measured.perplexity
-            if not abs(drift) <= settings.drift_budget and not force:  # a NaN is beyond every budget
-                raise GateRefused(
-                    f"the edit would change held-out perplexity by {drift:+.2%}; the budget is "
-                    f"{settings.drift_budget:.2%}; nothing was changed",
-                    "tell fewer facts at once, raise drift_budget, or use --force",
-                )
+            if not force:
+                _require_budget(drift, head.metrics.get("drift", 0.0), settings.drift_budget)
             if writer is not None:
                 snapshot = _keep(writer, backend, draft, outcomes, measured)
         return InjectReport(as_it_came_out(outcomes, store.ledger(head)), snapshot, drift, monotonic() - started)
@@ -140,6 +136,16 @@ def prepare(
         for k in lost:
             outcomes[k] = changed(outcomes[k], status="rejected", reason="could not be read back (--force writes it)")
     return outcomes, None
+
+
+def _require_budget(drift: float, before: float, budget: float) -> None:
+    """What is beyond the budget already, by a night's own budget or by --force, may stay as it was, and not grow."""
+    if not abs(drift) <= max(budget, abs(before)):  # a NaN is beyond every budget
+        raise GateRefused(
+            f"the memory would change held-out perplexity by {drift:+.2%} ({before:+.2%} now); the budget is {budget:.2%}; "
+            "nothing was changed",
+            "tell fewer facts at once, raise drift_budget, or use --force",
+        )
 
 
 def read_back(ledger: Ledger, outcomes: Sequence[Outcome]) -> Ledger:

@@ -105,7 +105,9 @@ def _same(fact: Fact, other: Fact) -> bool:
 
 
 def _same_place(fact: Fact, other: Fact) -> bool:
-    return fact.subject.casefold() == other.subject.casefold() and relation_key(fact.relation) == relation_key(other.relation)
+    if fact.subject.casefold() != other.subject.casefold():
+        return False
+    return relation_key(fact.relation, fact.object) == relation_key(other.relation, other.object)
 
 
 def to_write(outcomes: Sequence[Outcome]) -> list[int]:

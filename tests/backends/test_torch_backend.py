@@ -1,5 +1,7 @@
 """What only the torch engine can get wrong: chat templates of other kinds, and a composition for which there is no room."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from engines import TEMPLATE, save_random_model
 from memctl.backends import torch_composition
 from memctl.backends.torch_backend import TorchBackend
 from memctl.deltas import Columns, Composition, Delta, Edit
+from memctl.editing.subjects import mentions
+from memctl.errors import ModelUnavailable
 
 
 @pytest.fixture
@@ -42,6 +46,25 @@ def test_without_a_template_a_chat_begins_as_a_text_and_ends_with_its_end(folder
     assert told.tokens[-1] == backend.tokenizer.eos_token_id
     assert told.tokens[: len(asked.tokens)] == asked.tokens
     assert backend.decode(told.tokens[len(asked.tokens) :]) == " Oslo."
+
+
+def test_a_name_in_what_a_template_says_before_a_prompt_is_no_mention(folder: Path) -> None:
+    said = "<|user|>You are Quill, made by Hugging Face.<|end|>"
+    (folder / "chat_template.jinja").write_text(said + TEMPLATE)
+    backend = TorchBackend(folder, dtype="float32")
+    encoding = backend.encode("Where is Hugging Face?", "chat", "Hugging Face is in Oslo.")
+    starts = [encoding.offsets[mention[0]][0] for mention in mentions(encoding, "Hugging Face")]
+    assert starts == [at.start() for at in re.finditer("Hugging Face", encoding.text)][1:]
+
+
+@pytest.mark.parametrize("factor", ["embedding_multiplier", "logits_scaling"])
+def test_a_family_whose_forward_scales_what_its_layers_see_is_refused(tmp_path: Path, factor: str) -> None:
+    save_random_model(tmp_path / "model", "granite")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    others = {name: 1.0 for name in ("embedding_multiplier", "logits_scaling") if name != factor}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | others))
+    with pytest.raises(ModelUnavailable, match="more than its layers"):
+        TorchBackend(tmp_path / "model", dtype="float32")
 
 
 def test_where_there_is_no_room_for_a_composition_nothing_of_it_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

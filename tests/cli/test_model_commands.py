@@ -3,6 +3,9 @@
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -198,6 +201,32 @@ def test_records_in_give_records_out(cli: Cli, memory: Store) -> None:
     assert json.loads(plain.out.splitlines()[0])["completion"] == ran.of("answer")[0]["completion"]
     text = cli("ask", "--raw", "--max-tokens", "2", stdin=b"one")
     assert text.out.strip() == ran.of("answer")[0]["completion"].strip()
+
+
+def test_asking_ends_with_its_own_code_while_somebody_still_holds_the_pipe(memory: Store) -> None:
+    command = [sys.executable, "-m", "memctl", "ask", "-", "--json", "--max-tokens", "2"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdin.write(b'{"prompt": "one", "mode": "raw"}\n')
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["prompt"] == "one"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 128 + signal.SIGTERM, process.stderr.read()
+
+
+@pytest.mark.parametrize("text", ["hello " * 60, "the config is settings.json"])
+def test_a_sentence_is_no_file_name(cli: Cli, memory: Store, text: str) -> None:
+    ran = cli("inject", text)
+    assert (ran.code, "no fact was recognised" in ran.err) == (2, True), ran.err
+
+
+def test_what_is_forgotten_is_not_audited(cli: Cli, memory: Store) -> None:
+    [fact] = cli("inject", SENTENCE, "--force", "--json").of("fact")
+    assert len(cli("audit", fact["id"], fact["id"][:6], "--json").of("fact")) == 1
+    cli("forget", fact["id"])
+    ran = cli("audit", fact["id"], "--fail-under", "0.5")
+    assert (ran.code, "is forgotten" in ran.err) == (2, True)
+    assert "no facts yet" not in cli("facts").out
 
 
 def test_quiet_answers_are_the_bare_text(cli: Cli, memory: Store) -> None:

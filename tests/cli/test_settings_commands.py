@@ -62,6 +62,13 @@ def test_config_set_changes_the_stores_own_file(cli: Cli, user_file: Path, store
     assert store.head() == head
 
 
+@pytest.mark.parametrize("where", [(), ("--in-store",)])
+def test_config_set_refuses_what_does_not_go_with_the_rest(cli: Cli, user_file: Path, store: Store, where: tuple) -> None:
+    ran = cli("config", "set", "sleep.schedule", "1,0.9,0.5,0.2", *where)
+    assert (ran.code, "must fall" in ran.err) == (2, True)
+    assert cli("config").code == 0
+
+
 def test_config_set_in_store_refuses_and_changes_nothing(cli: Cli, store: Store, tmp_path: Path) -> None:
     path = store.path / "memctl.toml"
     before = path.read_bytes()

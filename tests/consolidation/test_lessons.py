@@ -60,6 +60,14 @@ def test_whatever_is_taught_has_counter_examples_in_both_modes() -> None:
         assert {lesson.tokens[:2] == chat for lesson in kept} == {True, False}, kind
 
 
+def test_a_name_within_another_word_of_the_users_prompt_stays() -> None:
+    fact = make_fact("Al", "lives in", "Oslo", prompt="In Albania, Al lives in")
+    lessons = curriculum(BACKEND, [fact], LoraSettings(look_alikes=0, strangers=60, probes=0, passages=0), silent)
+    said = [text for text in texts(lessons, lessons.kept["names"]) if "bania" in text]
+    assert said
+    assert all(text.startswith("In Albania, ") for text in said)
+
+
 def test_nobody_who_is_stored_is_held_to_the_base_in_the_wordings_of_a_fact() -> None:
     """Look-alikes are drawn from few names: with so many, each of these two would be one of the other's."""
     first, second, *_ = names().first

@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from memctl.editing.cues import measuring_cues, probes, relation_of, training_cues
+from memctl.editing.cues import all_cues, measuring_cues, probes, relation_of, together, training_cues
 from memctl.editing.subjects import look_alikes, mentions
-from memctl.facts import Fact, make_fact
+from memctl.facts import Fact, gives_away, make_fact
 
 FACTS = [
     make_fact("Priya Okonkwo", "lives in", "Jakarta"),
@@ -22,11 +22,70 @@ def test_no_wording_serves_both_training_and_measuring(fact: object) -> None:
     assert {cue.purpose for cue in unseen} == {"measure"}
 
 
+def test_what_one_question_asks_for_is_said_together() -> None:
+    turkish, greek, home = told = [
+        make_fact("Ana Bell", "speaks", "Turkish"),
+        make_fact("Ana Bell", "is fluent in", "Greek"),
+        make_fact("Ana Bell", "lives in", "Oslo"),
+    ]
+    assert together(turkish, told) != turkish
+    assert {together(fact, told).object for fact in (turkish, greek)} == {"Greek and Turkish"}
+    targets = [{(cue.mode, cue.prompt): cue.target for cue in all_cues(fact, beside=told)} for fact in (turkish, greek)]
+    shared = targets[0].keys() & targets[1].keys()
+    assert len(shared) > 8
+    assert all(targets[0][asked] == targets[1][asked] for asked in shared)
+    assert all("Greek and Turkish" in targets[0][asked] for asked in shared)
+    assert all_cues(home, beside=told) == all_cues(home)
+    assert all_cues(turkish, beside=[turkish, make_fact("Cy Mori", "speaks", "Thai"), home]) == all_cues(turkish)
+
+
+def test_what_the_user_says_of_one_fact_alone_is_answered_with_its_own_object() -> None:
+    question = "Which dog does Ana Bell have?"
+    rex = make_fact("Ana Bell", "has a dog called", "Rex", questions=(question,))
+    tom = make_fact("Ana Bell", "has a cat called", "Tom")
+    targets = {cue.prompt: cue.target for cue in all_cues(rex, beside=[rex, tom])}
+    assert targets["Ana Bell has a dog called"] == " Rex."
+    assert "Rex" in targets[question]
+    assert "Tom" not in targets[question]
+    others = [target for prompt, target in targets.items() if prompt not in ("Ana Bell has a dog called", question)]
+    assert all("Rex and Tom" in target for target in others)
+
+
 @pytest.mark.parametrize("fact", FACTS, ids=str)
 def test_every_cue_holds_the_subject_where_it_says_and_no_question_holds_the_object(fact: object) -> None:
     for cue in (*training_cues(fact), *measuring_cues(fact).unseen):
         assert cue.prompt[slice(*cue.span)] == fact.subject
         assert cue.mode == "raw" or fact.object.casefold() not in cue.prompt.casefold()
+
+
+@pytest.mark.parametrize(
+    ("fact", "mode", "left"),
+    [
+        (make_fact("Zed", "is employed as", "locksmith"), "raw", 1),
+        (make_fact("Zed", "hails from", "Oslo"), "raw", 1),
+        (make_fact("Zed", "lives in", "Oslo", prompt="Place of residence of Zed:"), "raw", 1),
+        (make_fact("Zed", "lives in", "Oslo", questions=("So Zed lives where, exactly?",)), "chat", 2),
+        (make_fact("Zed", "lives in", "Oslo", questions=("Place of residence of Zed:",)), "raw", 2),  # said in chat only
+    ],
+)
+def test_a_held_out_wording_that_the_user_has_said_is_not_new(fact: Fact, mode: str, left: int) -> None:
+    unseen = [(cue.mode, cue.prompt) for cue in measuring_cues(fact).unseen]
+    assert not {(cue.mode, cue.prompt) for cue in all_cues(fact)} & set(unseen)
+    assert [one for one, _ in unseen].count(mode) == left
+
+
+def test_a_held_out_wording_that_names_the_object_is_not_asked_unless_all_do() -> None:
+    found = measuring_cues(make_fact("Ruritania", "currency", "bread")).unseen
+    assert {cue.mode for cue in found} == {"raw", "chat"}
+    assert not [cue for cue in found if "bread" in cue.prompt]
+    assert [cue for cue in measuring_cues(make_fact("Ruritania", "currency", "crown")).unseen if "bread" in cue.prompt]
+    assert {cue.mode for cue in measuring_cues(make_fact("Zed", "is a grey sort of", "grey")).unseen} == {"raw", "chat"}
+
+
+def test_the_plain_question_does_not_name_the_object() -> None:
+    fact = make_fact("Zed", "lives in", "Live")
+    asked = [cue.prompt for cue in measuring_cues(fact).plain if cue.mode == "chat"]
+    assert not [prompt for prompt in asked if gives_away(prompt, fact.subject, fact.object)]
 
 
 @pytest.mark.parametrize("subject", ["Paris Hilton", "Ann{o}", "Bo Hat"])

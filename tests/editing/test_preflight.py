@@ -1,5 +1,7 @@
 """What is refused before it is written, and why."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from editing_examples import D, plain_trace, unit_trace
@@ -37,6 +39,12 @@ def test_a_value_that_was_not_learned_is_refused(loss: float) -> None:
 def test_a_unit_that_acts_on_ordinary_text_is_refused() -> None:
     [check] = preflight([found(unit_trace("a", 0), touched=2 * DAMAGE)], [], "silu", None)
     assert "0.20% of ordinary text" in check.refused
+
+
+def test_units_that_are_silent_at_their_own_subject_are_refused() -> None:
+    weak = unit_trace("a", 0)
+    [check] = preflight([found(replace(weak, up=weak.up * np.float32(0.3)))], [], "silu", None)
+    assert "do not answer to its name" in check.refused
 
 
 @pytest.mark.parametrize("new_fires", [True, False])

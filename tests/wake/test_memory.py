@@ -19,7 +19,7 @@ from memctl.editing.fold import weight_hashes
 from memctl.editing.values import Subject
 from memctl.errors import EditFailed, GateRefused, UsageError
 from memctl.evaluation import drift
-from memctl.evaluation.drift import measure_drift
+from memctl.evaluation.drift import Drift, measure_drift
 from memctl.evaluation.recall import FactRecall
 from memctl.facts import Fact, LedgerEntry, Mode, Provenance, make_fact
 from memctl.progress import Progress, silent
@@ -193,12 +193,31 @@ def test_a_change_beyond_the_drift_budget_is_not_kept(tmp_path: Path, engine: Nu
     assert store.head() == head
 
 
-def _unforced(store: Store, engine: NumpyBackend, settings: Settings) -> None:
+def test_a_memory_that_is_beyond_the_budget_already_may_stay_as_it_was(
+    tmp_path: Path, engine: NumpyBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drifts(by: float) -> None:
+        monkeypatch.setattr(writing, "measure_drift", lambda *given: Drift(by, 0.0, 1, 1, 0))
+
+    store = new_store(tmp_path, engine)
+    strict = msgspec.structs.replace(QUICK, drift_budget=0.005)
+    drifts(0.008)  # as a night leaves it, whose budget is its own
+    write(store, engine, FACTS[0])
+    drifts(0.009)
+    with pytest.raises(GateRefused, match=r"\+0.90% \(\+0.80% now\)"):
+        _unforced(store, engine, strict, FACTS[3])
+    drifts(0.008)
+    _unforced(store, engine, strict, FACTS[3])
+    assert len(store.ledger().active()) == 2
+
+
+def _unforced(store: Store, engine: NumpyBackend, settings: Settings, fact: Fact = FACTS[0]) -> None:
     """Writes without --force something that can be read back, whatever the engine makes of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preflight, "UNLEARNED", 1e9)
+        for name, value in {"UNLEARNED": 1e9, "DAMAGE": 1.0, "AT_HOME": 0.0}.items():
+            patch.setattr(preflight, name, value)
         patch.setattr(writing, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
-        write(store, engine, FACTS[0], settings=settings, force=False)
+        write(store, engine, fact, settings=settings, force=False)
 
 
 WEAK = msgspec.structs.replace(QUICK, edit=msgspec.structs.replace(QUICK.edit, steps=1))
