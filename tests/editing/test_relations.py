@@ -214,10 +214,34 @@ def test_the_prompt_decides_when_the_relation_does_not(prompt: str, expected: st
         "Quorlin says",
         "lives in",
         "The age of is",
+        "The maiden name of my mother is",
     ],
 )
 def test_a_prompt_about_something_else_is_not_recognised(prompt: str) -> None:
     assert recognise("P36", prompt) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "object", "expected"),
+    [
+        ("born in", "1990", "birth_year"),
+        ("was born in", "3 March 1990", "birthday"),
+        ("birthplace", "March 3rd", "birthday"),
+        ("was born in", "2024-02-29", "birthday"),
+        ("founded in", "Ghent", "founded in"),
+        ("released in", "Japan", "released in"),
+    ],
+)
+def test_the_object_tells_a_time_from_a_place(text: str, object: str, expected: str) -> None:
+    assert relation_key(text, object) == expected != relation_key(text)
+    found = recognise(text, object=object)
+    assert (found.id if found is not None else general(text).id) == expected
+
+
+@each_relation
+def test_the_banks_own_objects_leave_the_relation_as_it_is(relation: Relation) -> None:
+    for value in relation.objects:
+        assert recognise(relation.match[0], object=value) is relation, value
 
 
 def test_equal_keys_mean_the_same_relation() -> None:
