@@ -73,19 +73,23 @@ def measured_beside(
     people: Sequence[tuple[Mode, str]],
     probed: int,
 ) -> dict[str, float]:
-    """The same, with prompts of one's own about others: a raw one and a question in turn."""
+    """The same, with prompts of one's own about others: a raw one and a question in turn.
+
+    What nobody was asked about is left out.
+    """
     said = answers(backend, learner, recall_prompts(facts), recall_objects(facts))
     found = judged(facts, said)
     values = means(found) | least(facts, found)
     values |= {f"unedited_{name}": value for name, value in means(unedited.recall(facts)).items()}
     said_of_people = answers(backend, learner, people)
-    near = locality_of(facts, unedited.texts(people), said_of_people)
+    if people:
+        values |= msgspec.structs.asdict(locality_of(facts, unedited.texts(people), said_of_people))
     asked = other_relations(of_some(facts, probed))
     others = [(one.mode, one.prompt) for one in asked]
-    bled = bleed_of(asked, unedited.texts(others), answers(backend, learner, others))
+    if asked:
+        bled = bleed_of(asked, unedited.texts(others), answers(backend, learner, others))
+        values |= {"relation_bleed_raw": bled.raw, "relation_bleed_chat": bled.chat}
     drift = measure_drift(backend, learner.composition, silent)
-    values |= msgspec.structs.asdict(near)
-    values |= {"relation_bleed_raw": bled.raw, "relation_bleed_chat": bled.chat}
     values |= {"drift": drift.perplexity, "divergence": drift.divergence}
     return values | (_named(backend, learner, facts, said, people, said_of_people) if learner.memories else {})
 
@@ -108,11 +112,11 @@ def _named(
     needless: list[tuple[Mode, str]] = [("chat", question) for question in (*(q for q, _ in asked.general), *asked.identity)]
     general = first_named(backend, memories, needless, answers(backend, learner, needless))
     of_people = first_named(backend, memories, people, said_of_people)
-    return {
+    found = {
         "named": rightly_named(named, [fact.subject for fact in stated if fact is not None]),
         "unnamed": rightly_named(general, [None] * len(general)),
-        "unnamed_people": rightly_named(of_people, [None] * len(of_people)),
     }
+    return found | ({"unnamed_people": rightly_named(of_people, [None] * len(of_people))} if people else {})
 
 
 def measured_with_questions(

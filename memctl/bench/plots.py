@@ -124,11 +124,12 @@ def _bars(axes: Any, panel: Panel, rows: Sequence[Row]) -> None:
     """One group of horizontal bars for each row, the first one on top, with the numbers written beside."""
     height = 0.8 / len(panel.measures)
     for number, measure in enumerate(panel.measures):
-        for k, row in enumerate(rows):
-            if (value := row.values.get(measure)) is None:
-                continue
+        known = [(k, row.values[measure]) for k, row in enumerate(rows) if measure in row.values]
+        for k, value in known:
             at = k + (number - (len(panel.measures) - 1) / 2) * height
-            axes.barh(at, value.mean, height * 0.9, color=COLORS[number], label=MEASURES[measure].label if k == 0 else None)
+            axes.barh(
+                at, value.mean, height * 0.9, color=COLORS[number], label=MEASURES[measure].label if k == known[0][0] else None
+            )
             if value.low is not None:
                 axes.plot([value.low, value.high], [at, at], color="#333333", linewidth=1)
             text = f" {MEASURES[measure].text(value.mean)}"
@@ -136,7 +137,7 @@ def _bars(axes: Any, panel: Panel, rows: Sequence[Row]) -> None:
     axes.set_yticks(range(len(rows)), [str(row.cell[panel.axis]) for row in rows])
     axes.invert_yaxis()
     _scale(axes.xaxis, lambda low, high: axes.set_xlim(low, high + 0.16 * (high - low)), panel)
-    if len(panel.measures) > 1:
+    if len(panel.measures) > 1 and axes.patches:
         axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=len(panel.measures))
 
 

@@ -6,7 +6,9 @@ It names no host and no path, so that it can be shown.
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from memctl import __version__
 from memctl.bench.intervals import Estimate, estimate
 from memctl.bench.measures import MEASURES
 from memctl.errors import UsageError
+from memctl.progress import plural
 from memctl.toml_files import flatten
 
 Key = dict[str, str | int | float]
@@ -33,10 +36,17 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """Cells that differ by the seed alone, put together."""
+    """Cells that differ by the seed alone, put together.
+
+    Attributes:
+        seeds: How many cells; a value may rest on fewer.
+        lost: What was measured and was a finite number for no seed.
+    """
 
     cell: Key
     values: dict[str, Estimate]
+    seeds: int = 0
+    lost: tuple[str, ...] = ()
 
 
 class Setup(msgspec.Struct, frozen=True):
@@ -95,12 +105,10 @@ def rows(cells: Sequence[Cell]) -> tuple[Row, ...]:
         groups.setdefault(repr(_without_seed(cell.cell)), []).append(cell)
     found = []
     for group in groups.values():
-        values: dict[str, Estimate] = {}
-        for name in dict.fromkeys(name for cell in group for name in cell.values):
-            known = [value for cell in group if (value := cell.values.get(name)) is not None]
-            if known:
-                values[name] = estimate(known, *MEASURES[name].range)
-        found.append(Row(_without_seed(group[0].cell), values))
+        names = dict.fromkeys(name for cell in group for name in cell.values)
+        known = {name: [value for cell in group if (value := cell.values.get(name)) is not None] for name in names}
+        values = {name: estimate(some, *MEASURES[name].range) for name, some in known.items() if some}
+        found.append(Row(_without_seed(group[0].cell), values, len(group), tuple(name for name in names if not known[name])))
     return tuple(found)
 
 
@@ -109,12 +117,36 @@ def _without_seed(key: Key) -> Key:
 
 
 class ReportFolder:
-    """Where a report lies: `report.json`, `report.md`, `report.png`, and `work/` while it is being made."""
+    """Where a report lies: `report.json`, `report.md`, `report.png`, and `.memctl-bench/` while it is being made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.json, self.markdown, self.plot = (path / f"report.{ending}" for ending in ("json", "md", "png"))
-        self.work = path / "work"
+        self.work = path / ".memctl-bench"  # a name that no folder of a user's has, since it is deleted
+
+    def begun(self, *, resume: bool) -> Report | None:
+        """The report that a run goes on with; None where it is to begin one, also in place of one that has no cell yet.
+
+        Raises:
+            UsageError: The folder is somebody's, or holds a report that is not to be gone on with.
+        """
+        self.require_ours()
+        found = self.read()
+        if found is not None and found.cells and not resume:
+            raise UsageError("the folder holds a report already", "--resume goes on with it; or choose another --out")
+        return found if resume else None
+
+    def require_ours(self) -> None:
+        """Raises:
+        UsageError: There is something, and no bench put it there.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise UsageError(f"{self.path} is no folder", "name a new or empty folder with --out")
+        names = sorted(entry.name for entry in self.path.iterdir())
+        if names and self.json.name not in names and self.work.name not in names:
+            raise UsageError(f"{self.path} is not empty: it holds {names[0]}", "name a new or empty folder with --out")
 
     def read(self) -> Report | None:
         """The report as far as it is; None where there is none.
@@ -135,6 +167,15 @@ class ReportFolder:
         replace(self.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
         replace(self.markdown, markdown(report, title, about).encode())
 
+    def take_back(self, *, made: bool) -> None:
+        """Removes a report that has no cell; the folder, too, where it was made for it."""
+        for path in (self.json, self.markdown):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.work, ignore_errors=True)
+        if made:
+            with suppress(OSError):
+                self.path.rmdir()
+
 
 def replace(path: Path, data: bytes) -> None:
     """Puts a file there, whole or not at all."""
@@ -151,7 +192,7 @@ def markdown(report: Report, title: str, about: str) -> str:
         parts.append("**Not complete: the run was interrupted; `--resume` goes on.**")
     seeds = sorted({cell.cell["seed"] for cell in report.cells})
     spread = "with 95 % t intervals over seeds" if len(seeds) > 1 else "one seed: no intervals"
-    parts.append(f"Seeds {', '.join(map(str, seeds))}; {spread}.")
+    parts.append(f"Seeds {', '.join(map(str, seeds))}; {spread}." if seeds else "Nothing is measured yet.")
     parts += tables(report.rows)
     parts += ["![plots](report.png)", "## What is measured", _meanings(report.rows)]
     parts += ["## Measured with", _listed(setup)]
@@ -162,7 +203,7 @@ def tables(found: Sequence[Row]) -> list[str]:
     """The rows in Markdown, those that have the same columns in one table."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in found:
-        groups.setdefault((*row.cell, "", *row.values), []).append(row)
+        groups.setdefault((*row.cell, "", *sorted(_names([row]))), []).append(row)
     return [_table(group) for group in groups.values()]
 
 
@@ -170,21 +211,28 @@ def _table(group: Sequence[Row]) -> str:
     """A column for each row of the report, a line for each measure: they are many, and their names are long."""
     lines = [[", ".join(group[0].cell), *(", ".join(map(str, row.cell.values())) for row in group)]]
     lines.append(["---"] * len(lines[0]))
-    for name in group[0].values:
-        lines.append([MEASURES[name].label, *(_text(name, row.values[name]) for row in group)])
+    for name in _names(group):
+        lines.append([MEASURES[name].label, *(_text(name, row) for row in group)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _text(name: str, value: Estimate) -> str:
-    measure = MEASURES[name]
-    if value.low is None:
-        return measure.text(value.mean)
-    return f"{measure.text(value.mean)} ({measure.text(value.low)} … {measure.text(value.high)})"
+def _names(found: Iterable[Row]) -> list[str]:
+    """The measures of rows, in the order of those that have lost the fewest."""
+    fullest = sorted(found, key=lambda row: len(row.lost))
+    return list(dict.fromkeys(name for row in fullest for name in (*row.values, *row.lost)))
+
+
+def _text(name: str, row: Row) -> str:
+    """The mean; behind it its interval, and on how many seeds it rests where others have no such number."""
+    measure, value = MEASURES[name], row.values.get(name)
+    known = value.seeds if value else 0
+    notes = [f"{measure.text(value.low)} … {measure.text(value.high)}"] if value and value.low is not None else []
+    notes += [f"{known} of {plural(row.seeds, 'seed')}"] if known < row.seeds else []
+    return measure.text(value.mean if value else None) + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _meanings(found: Sequence[Row]) -> str:
-    names = dict.fromkeys(name for row in found for name in row.values)
-    return "\n".join(f"- **{MEASURES[name].label}**: {MEASURES[name].meaning}" for name in names)
+    return "\n".join(f"- **{MEASURES[name].label}**: {MEASURES[name].meaning}" for name in _names(found))
 
 
 def _listed(setup: Setup) -> str:

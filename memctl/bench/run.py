@@ -43,14 +43,17 @@ def run(
     """Measures what a report lacks, and completes it.
 
     Args:
+        command: The command line; that of a report which goes on with the same config stays.
         resume: Go on with the report that is in the folder; further seeds and methods may be asked for.
         measured: Is told of every new cell.
 
     Raises:
-        UsageError: The folder holds a report already, or, to be resumed, one with another setup.
+        UsageError: The folder is somebody's, holds a report already, or, to be resumed, one with another setup.
     """
     found = found_report(suite, name, backend, settings, folder, resume=resume)
     setup = _setup(suite, name, backend, settings)
+    if found is not None:
+        command = _commands(found, setup, command)
     cells = list(found.cells) if found else []
     plan = suite.plan()
     known = [cell.cell for cell in cells]
@@ -66,13 +69,22 @@ def run(
         write()
         measured(cells[-1])
 
+    made = not folder.path.exists()
     if found is None:
         shutil.rmtree(folder.work, ignore_errors=True)  # nobody knows what run a store in it is of
+    folder.work.mkdir(parents=True, exist_ok=True)
+    if found is None:
+        write()  # says what was asked for, should the run end before its first cell
     missing = [planned for planned in plan if planned.cell not in known]
-    if missing:
-        suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
-    shutil.rmtree(folder.work, ignore_errors=True)
+    try:
+        if missing:
+            suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
+    except BaseException:
+        if found is None and not cells and not any(folder.work.iterdir()):
+            folder.take_back(made=made)
+        raise
     report = write()
+    shutil.rmtree(folder.work, ignore_errors=True)
     try:
         draw(suite.panels(), report.rows, suite.title, folder.plot)
     except BackendMissing as error:
@@ -86,11 +98,11 @@ def found_report(
     """The report that a run goes on with; None where the folder holds none.
 
     Raises:
-        UsageError: It holds one already, or, to be resumed, one with another setup.
+        UsageError: It is somebody's, holds one already, or, to be resumed, one with another setup.
     """
-    found = folder.read()
+    found = folder.begun(resume=resume)
     if found is not None:
-        _require_resumable(found, _setup(suite, name, backend, settings), resume)
+        _require_resumable(found, _setup(suite, name, backend, settings))
     return found
 
 
@@ -116,13 +128,15 @@ def model_name(model: str) -> str:
     return source.name if source.kind in ("bundled", "hub") else Path(source.name).name
 
 
-def _require_resumable(found: Report, setup: Setup, resume: bool) -> None:
-    if not resume:
-        raise UsageError("the folder holds a report already", "--resume goes on with it; or choose another --out")
+def _commands(found: Report, setup: Setup, command: str) -> str:
+    """What a report that goes on was measured with: only what asks for more is a command of its own."""
+    return found.command if found.setup.config == setup.config else f"{found.command}; {command} --resume"
+
+
+def _require_resumable(found: Report, setup: Setup) -> None:
     old, new = msgspec.to_builtins(found.setup), msgspec.to_builtins(setup)
     new = msgspec.json.decode(msgspec.json.encode(new))  # as the other was read: no tuples
-    if _only_more(old["config"], new["config"]):
-        old["config"] = new["config"]
+    old["config"] = _widened(old["config"], new["config"])
     for part in ("suite", "model", "settings", "config", "machine", "versions"):
         if old[part] != new[part]:
             raise UsageError(
@@ -131,15 +145,18 @@ def _require_resumable(found: Report, setup: Setup, resume: bool) -> None:
             )
 
 
-def _only_more(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether a config asks for the same cells and for those of further seeds or methods, which depend on no other cell.
+def _widened(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A config with the further seeds and methods of another: their cells depend on no other, nor any other on them.
 
     What a method is told stands in the config from when on it is asked for.
     """
+    found = {**new, **old}
     seeds, methods = old.get("seeds", []), old.get("methods", [])
-    more = new.get("seeds", [])[: len(seeds)] == seeds and set(methods) <= set(new.get("methods", []))
-    fixed = old.keys() - {"seeds", "methods"}
-    return more and all(name in new and new[name] == old[name] for name in fixed)
+    if new.get("seeds", [])[: len(seeds)] == seeds:
+        found["seeds"] = new["seeds"]
+    if methods and set(methods) <= set(new.get("methods", [])):
+        found["methods"] = new["methods"]
+    return found
 
 
 def _difference(old: object, new: object) -> str:

@@ -24,7 +24,9 @@ def audit(
     ledger = run.store.ledger()
     entries = tuple({entry.id: entry for entry in map(ledger.by_prefix, ids)}.values()) if ids else ledger.active()
     if gone := [entry for entry in entries if entry.state != "active"]:
-        raise UsageError(f"{gone[0].id} ({gone[0].fact}) is {gone[0].state}", "`memctl facts` lists those that are to be recalled")
+        raise UsageError(
+            f"{gone[0].id} ({gone[0].fact}) is {gone[0].state}", "`memctl facts` lists those that are to be recalled"
+        )
     from memctl.evaluation.audit import audit as measure
     from memctl.wake.live import composition
 

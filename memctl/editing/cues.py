@@ -97,7 +97,7 @@ def all_cues(fact: Fact, answer: str = "", beside: Sequence[Fact] = ()) -> tuple
     alone = {fact.completion_prompt, *fact.questions} - others - {*raw, *chat}
     sentence = answer or answers(whole)[0]
     before, _, after = sentence.rpartition(whole.object)
-    objects = {prompt: fact.object for prompt in alone}
+    objects = dict.fromkeys(alone, fact.object)
     return (
         *(
             _cue(fact, "raw", prompt, f" {objects.get(prompt, whole.object)}.", "train")

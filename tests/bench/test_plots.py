@@ -1,4 +1,5 @@
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ PANELS = [
     Panel("Drift", ("drift",), "size", series="method"),
     Panel("Recall", ("raw",), "method", "bars"),
     Panel("Nothing of it was measured", ("chat",), "size"),
+    Panel("Nothing of it was measured", ("same_raw", "same_chat"), "method", "bars"),
     Panel("Told before the run that measured", ("seconds_per_fact",), "size", series="method"),
     Panel("Told before the run that measured", ("seconds_per_fact",), "method", "bars"),
 ]
@@ -28,7 +30,9 @@ PANELS = [
 
 def test_lines_and_bars_become_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    draw(PANELS, ROWS, "Title", tmp_path / "report.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw(PANELS, ROWS, "Title", tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -1,6 +1,7 @@
 """`memctl bench` on the numpy engine with tiny sizes: every suite from end to end, and runs that are interrupted."""
 
 import json
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from cli_examples import Cli, Ran
 from tiny_suites import CONFIGS
 
-from memctl.bench import alignment_tax, capacity, learners, nights, speed
+from memctl.bench import alignment_tax, capacity, comprehensive, learners, nights, speed
 from memctl.bench.stores import tell
+from memctl.bench.suites import INVENTED
 from memctl.editing import preflight
 
 DATA = Path(__file__).parent.parent / "data"
@@ -61,7 +63,7 @@ def check_reported(ran: Ran, suite: str) -> None:
     assert report()["complete"]
     assert Path("out/report.md").read_text().startswith("# ")
     assert Path("out/report.png").exists() is plotted
-    assert not Path("out/work").exists()
+    assert not Path("out/.memctl-bench").exists()
     measured = {name for cell in report()["cells"] for name in cell["values"]}
     assert MEASURED.get(suite, RECALL) <= measured
 
@@ -219,6 +221,120 @@ def test_a_report_takes_further_seeds_and_methods(cli: Cli) -> None:
     assert (fewer.code, "seeds" in fewer.err) == (2, True)
 
 
+@pytest.fixture
+def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of suites of methods are measured without asking anything; with `in-prompt`, nothing is written either."""
+    monkeypatch.setattr(capacity, "measured", lambda *given: {"raw": 1.0})
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, cell: int) -> None:
+    """Ends the run where so many cells are measured."""
+    measured: list[object] = []
+
+    def measure(*given: object) -> dict[str, float]:
+        if len(measured) == cell:
+            monkeypatch.setattr(capacity, "measured", lambda *given: {"raw": 1.0})
+            raise KeyboardInterrupt
+        measured.append(given)
+        return {"raw": 1.0}
+
+    monkeypatch.setattr(capacity, "measured", measure)
+
+
+def hinted(ran: Ran) -> list[str]:
+    """The command that goes on, as an interrupted one has said it."""
+    assert ran.code == 130, ran.err
+    (line,) = (line for line in ran.err.splitlines() if line.endswith(" goes on"))
+    return shlex.split(line.partition("; memctl ")[2].removesuffix(" goes on"))
+
+
+@pytest.mark.usefixtures("_in_no_time")
+@pytest.mark.parametrize("options", [["--config", "capacity.toml"], []])
+@pytest.mark.parametrize("hint", [True, False])
+def test_a_run_goes_on_with_what_it_was_asked_for(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, options: list[str], hint: bool
+) -> None:
+    sizes = [] if options else ["--sizes", "1,2"]
+    interrupt_at(monkeypatch, 1)
+    ran = cli("bench", "capacity", *options, *sizes, "--seeds", "7,8", "--methods", "in-prompt", "--out", "out", "--json")
+    first = report()
+    again = hinted(ran) if hint else ["bench", "capacity", "--resume", "--out", "out"]
+    cells = cli(*again, "--json").of("result")
+    assert [(cell["seed"], cell["method"], cell["size"]) for cell in cells] == [
+        (7, "in-prompt", 2),
+        (8, "in-prompt", 1),
+        (8, "in-prompt", 2),
+    ]
+    assert report()["complete"]
+    assert report()["setup"] == first["setup"]
+    assert report()["command"] == first["command"]
+
+
+@pytest.mark.usefixtures("_in_no_time")
+def test_a_run_interrupted_before_its_first_cell_goes_on_with_what_it_was_asked_for_and_told(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, inject = [], learners.inject
+    monkeypatch.setattr(learners, "inject", lambda *given, **options: told.append(given[3]) or inject(*given, **options))
+    interrupt_at(monkeypatch, 0)
+    hinted(cli("bench", "capacity", "--config", "capacity.toml", "--sizes", "1", "--seeds", "7", "--out", "out", "--json"))
+    assert report()["cells"] == []
+    assert "Nothing is measured yet" in Path("out/report.md").read_text()
+    (cell,) = cli("bench", "capacity", "--resume", "--out", "out", "--json").of("result")
+    assert (cell["seed"], cell["size"]) == (7, 1)
+    assert len(told) == 1
+
+
+@pytest.mark.usefixtures("_in_no_time")
+def test_further_seeds_are_measured_where_the_config_lets_so_many(cli: Cli) -> None:
+    Path("capacity.toml").write_text('seeds = [1]\nsizes = [1, 2]\nmethods = ["in-prompt"]\n[most_seeds]\n2 = 1\n')
+    run(cli, "capacity")
+    first = report()["cells"]
+    more = cli("bench", "capacity", "--seeds", "1,2", "--resume", "--out", "out", "--json")
+    assert [(cell["seed"], cell["size"]) for cell in more.of("result")] == [(2, 1)], more.err
+    assert report()["cells"][:2] == first
+    assert report()["complete"]
+
+
+def test_another_suites_report_is_not_gone_on_with(cli: Cli) -> None:
+    run(cli, "speed")
+    for suite in ("lambda", "comprehensive"):
+        ran = cli("bench", suite, "--resume", "--out", "out")
+        assert (ran.code, "report" in ran.err) == (2, True), ran.err
+    assert report()["setup"]["suite"] == "speed"
+
+
+@pytest.mark.parametrize("suite", ["speed", "comprehensive"])
+@pytest.mark.parametrize("options", [[], ["--resume"]])
+def test_what_a_user_has_in_the_folder_stays(cli: Cli, monkeypatch: pytest.MonkeyPatch, suite: str, options: list[str]) -> None:
+    monkeypatch.setattr("memctl.backends.factory.open_backend", lambda *given: pytest.fail("a model is loaded"))
+    Path("out/work").mkdir(parents=True)
+    mine = [Path("out/report.md"), Path("out/work/thesis.txt")]
+    for path in mine:
+        path.write_text("mine")
+    ran = cli("bench", suite, "--out", "out", *options)
+    assert (ran.code, "is not empty: it holds report.md" in ran.err) == (2, True), ran.err
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+    assert len(list(Path("out").rglob("*"))) == 3
+
+
+@pytest.mark.usefixtures("_in_no_time")
+def test_all_suites_go_on_with_what_they_were_asked_for(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comprehensive, "INVENTED", {name: INVENTED[name] for name in ("capacity", "baselines")})
+    monkeypatch.setattr("memctl.bench.config.shipped", lambda name: tmp_path / name.removeprefix("bench-"))
+    for suite in ("capacity", "baselines"):
+        Path(f"{suite}.toml").write_text('seeds = [1]\nsizes = [1]\nmethods = ["in-prompt"]\n')
+    interrupt_at(monkeypatch, 1)
+    ran = cli("bench", "comprehensive", "--seeds", "7", "--out", "out", "--json")
+    assert hinted(ran) == ["bench", "comprehensive", "--seeds", "7", "--resume", "--out", str(Path("out").absolute())]
+    cells = cli("bench", "comprehensive", "--resume", "--out", "out", "--json").of("result")
+    assert [(cell["suite"], cell["seed"]) for cell in cells] == [("baselines", 7)]
+    assert report("out/baselines")["command"] == "memctl bench baselines --seeds 7"
+    assert "`memctl bench comprehensive --seeds 7`" in Path("out/report.md").read_text()
+    assert cli("bench", "comprehensive", "--seeds", "8", "--out", "out").code == 2
+    assert report()["seeds"] == "7"
+
+
 def test_a_lifetime_goes_on_with_the_memory_of_its_last_round(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     state_of, told = nights.state_of, []
     tell = nights.tell
@@ -265,6 +381,9 @@ def test_without_matplotlib_the_report_is_there_all_the_same(cli: Cli, monkeypat
         (["capacity", "--config", "missing.toml"], 2, "missing.toml"),
         (["capacity", "--sizes", "many"], 2, "--sizes"),
         (["capacity", "--sizes", "5000"], 2, "cannot be invented"),
+        (["capacity", "--sizes", "36,10"], 2, "the command line: sizes must ascend"),
+        (["capacity", "--methods", "foo"], 2, "the command line: Invalid"),
+        (["capacity", "--methods", "memctl,memctl"], 2, "twice"),
         (["speed", "--methods", "memctl"], 2, "methods"),
         (["capacity", "--data", "x.json"], 2, "invents"),
         (["capacity", "--config", str(SUBJECTS), "--sizes", "15"], 2, "multiples of 10"),
