@@ -206,7 +206,6 @@ def test_records_in_give_records_out(cli: Cli, memory: Store) -> None:
 def test_asking_ends_with_its_own_code_while_somebody_still_holds_the_pipe(memory: Store) -> None:
     command = [sys.executable, "-m", "memctl", "ask", "-", "--json", "--max-tokens", "2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout and process.stderr
         process.stdin.write(b'{"prompt": "one", "mode": "raw"}\n')
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["prompt"] == "one"
