@@ -20,7 +20,8 @@ def _quick(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"MEMCTL_EDIT_{name}", value)
     monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
     monkeypatch.setattr(preflight, "UNLEARNED", 1e9)  # what one step has learned
-    monkeypatch.setattr(preflight, "DAMAGE", 1.0)  # what so small a model tells apart
+    for name, value in {"DAMAGE": 1.0, "AT_HOME": -1.0}.items():  # what so small a model tells apart
+        monkeypatch.setattr(preflight, name, value)
 
 
 def interviewed(monkeypatch: pytest.MonkeyPatch, stranger: str, *, unsure: bool = False) -> None:

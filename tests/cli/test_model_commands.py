@@ -32,6 +32,7 @@ def _ready(warm_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine's statistics are there; its drift, and on how much text its units act, say nothing of an untrained model."""
     monkeypatch.setenv("MEMCTL_DRIFT_BUDGET", "1e9")
     monkeypatch.setattr(preflight, "DAMAGE", 1.0)
+    monkeypatch.setattr(preflight, "AT_HOME", -1.0)
 
 
 @pytest.fixture

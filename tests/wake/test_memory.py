@@ -214,7 +214,7 @@ def test_a_memory_that_is_beyond_the_budget_already_may_stay_as_it_was(
 def _unforced(store: Store, engine: NumpyBackend, settings: Settings, fact: Fact = FACTS[0]) -> None:
     """Writes without --force something that can be read back, whatever the engine makes of it."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"UNLEARNED": 1e9, "DAMAGE": 1.0, "AT_HOME": 0.0}.items():
+        for name, value in {"UNLEARNED": 1e9, "DAMAGE": 1.0, "AT_HOME": -1.0}.items():
             patch.setattr(preflight, name, value)
         patch.setattr(writing, "recall", lambda backend, facts, *rest: [FactRecall(0.0, 1.0, 1.0, 1.0) for _ in facts])
         write(store, engine, fact, settings=settings, force=False)
