@@ -16,13 +16,11 @@ from typing import Any
 
 import msgspec
 
+from memctl.bench.config import OF_A_RUN
 from memctl.bench.measures import MEASURES
 from memctl.bench.plots import draw
 from memctl.bench.report import Cell, Report, ReportFolder, rows
 from memctl.bench.suites import PUBLISHED, make
-
-OF_A_RUN = ("seeds", "sizes", "most_seeds")
-"""What runs of one config may differ in."""
 
 
 def numbers(text: str) -> list[int]:

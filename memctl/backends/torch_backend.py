@@ -54,6 +54,7 @@ from memctl.backends.torch_layers import (
     key_values_of,
     logits_of,
     output_of,
+    require_plain_forward,
     stack_of,
     with_cache,
 )
@@ -63,7 +64,7 @@ from memctl.deltas import Composition
 from memctl.errors import ModelUnavailable, UsageError
 from memctl.facts import Mode
 from memctl.models.fingerprint import fingerprint, weight_files
-from memctl.models.structure import SUPPORTED, mlp_layout
+from memctl.models.structure import mlp_layout
 from memctl.models.tokenizer import load_tokenizer
 from memctl.progress import plural
 
@@ -135,23 +136,9 @@ class TorchBackend:
         self._attached: list[Composition] = [PRISTINE]
         self._hooks: list[Any] = []
         self._ends = self._end_tokens()
-        self._require_plain_forward()
+        require_plain_forward(self.model, [part.block for part in self.layout.layers])
 
     # Text
-
-    @torch.inference_mode()
-    def _require_plain_forward(self) -> None:
-        """Some families scale their embeddings or logits in their forward, where parts of a pass would not know of it."""
-        start = 1 % len(self.layout.layers)
-        block = self.layout.layers[start].block
-        ids = torch.arange(min(8, self.shape.vocabulary), device=self.device)[None]
-        with kept_inputs((block,)) as entering:
-            whole = self.model(input_ids=ids).logits
-        with from_layer(stack_of(self.model, block), start):
-            states = self.model.base_model(inputs_embeds=entering[0]).last_hidden_state
-        difference = (logits_of(self.model, states).float() - whole.float()).abs().max()
-        if not difference <= 0.01 * whole.float().abs().max():
-            raise ModelUnavailable(f"the forward of {type(self.model).__name__} does more than its layers do", SUPPORTED)
 
     def encode(self, prompt: str, mode: Mode, answer: str | None = None) -> Encoding:
         text = self._render_chat(prompt, answer) if mode == "chat" else prompt + (answer or "")

@@ -18,6 +18,7 @@ from transformers import DynamicCache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from memctl.errors import ModelUnavailable
+from memctl.models.structure import SUPPORTED
 
 KeyValues = list[tuple[Tensor, Tensor]]
 """Attention keys and values, layer by layer, each (rows, heads, tokens, head width)."""
@@ -154,6 +155,23 @@ def kept_inputs(modules: Sequence[nn.Module], *, last: bool = False) -> Iterator
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@torch.inference_mode()
+def require_plain_forward(model: Any, blocks: Sequence[nn.Module]) -> None:
+    """Some families scale their embeddings or logits in their forward, where parts of a pass would not know of it.
+
+    Raises:
+        ModelUnavailable: A pass from the second layer on and `logits_of` do not give what a whole pass gives.
+    """
+    start = 1 % len(blocks)
+    ids = torch.arange(min(8, model.get_output_embeddings().weight.shape[0]), device=model.device)[None]
+    with kept_inputs((blocks[start],)) as entering:
+        whole = model(input_ids=ids).logits.float()
+    with from_layer(stack_of(model, blocks[start]), start):
+        states = model.base_model(inputs_embeds=entering[0]).last_hidden_state
+    if not (logits_of(model, states).float() - whole).abs().max() <= 0.01 * whole.abs().max():  # a NaN is no pass either
+        raise ModelUnavailable(f"the forward of {type(model).__name__} does more than its layers do", SUPPORTED)
 
 
 def inputs_of(modules: Sequence[nn.Module], run: Any) -> list[Tensor]:

@@ -137,8 +137,10 @@ class ReportFolder:
         return found if resume else None
 
     def require_ours(self) -> None:
-        """Raises:
-        UsageError: There is something, and no bench put it there.
+        """Passes what is new, empty, or a bench's.
+
+        Raises:
+            UsageError: There is something, and no bench put it there.
         """
         if not self.path.exists():
             return

@@ -60,6 +60,8 @@ class Relation(msgspec.Struct, frozen=True):
         objects: Plausible objects, for tests and benches.
         held_out: Wordings that training never uses.
         first_person: None where the subject is never the user.
+        year, date: Ids of the relations that the same words name where the object is one; empty: this one.
+        time: Whether objects are times: said of anything else ("founded in Ghent") the words are a relation of their own.
     """
 
     id: str
@@ -72,6 +74,9 @@ class Relation(msgspec.Struct, frozen=True):
     objects: tuple[str, ...]
     held_out: Wordings
     first_person: FirstPerson | None = None
+    year: str = ""
+    date: str = ""
+    time: bool = False
 
 
 class _General(msgspec.Struct, frozen=True):
@@ -130,17 +135,16 @@ def general(relation_text: str) -> Relation:
 def recognise(relation_text: str, prompt: str = "", object: str = "") -> Relation | None:
     """The bank's relation that a user's words name: by the relation itself or, failing that, by the prompt.
 
-    The longest phrase at word boundaries decides; of a prompt, the longest text around the subject. Where "born in" and
-    "founded in" are said of a place and of a time, the object tells which, if it is given.
+    The longest phrase at word boundaries decides; of a prompt, the longest text around the subject. Where the same words are
+    said of a place and of a time, as "born in", the object tells which, if it is given.
     """
     found = _named(relation_text, prompt)
     if found is None or not object:
         return found
-    if found.id == "born_in":
-        told = "birth_year" if _YEAR.fullmatch(object) else "birthday" if is_date(object) else found.id
-        return bank()[told]
-    elsewhere = found.id in ("founded_in", "released_in") and not (re.search(r"\d", object) or is_date(object))
-    return None if elsewhere and not {"year", "date"} & {*_words(relation_text)} else found
+    if found.time:
+        timed = re.search(r"\d", object) or is_date(object) or {"year", "date"} & {*_words(relation_text)}
+        return found if timed else None
+    return bank()[(_YEAR.fullmatch(object) and found.year) or (is_date(object) and found.date) or found.id]
 
 
 def is_date(text: str) -> bool:

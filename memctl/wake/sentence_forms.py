@@ -164,12 +164,11 @@ def _longest() -> int:
 
 
 def _told(subject: str, relation: str, object: str) -> Fact:
-    """The place may be told too, and is asked for in the words "was born in": of a time the prompt says that it is one."""
+    """The place may be told too, and is asked for in the words "was born in": of a time the prompt is the bank's."""
     meant = recognise(relation, object=object)
     if meant is None or meant is recognise(relation):
         return make_fact(subject, relation, object)
-    form = f"The {meant.id.replace('_', ' ')} of {{s}} is"
-    return make_fact(subject, relation, object, prompt=said_by_user(canonical_subject(subject), form))
+    return make_fact(subject, relation, object, prompt=said_by_user(canonical_subject(subject), meant.raw[0]))
 
 
 def _is_predicate(before: list[str], phrase: str, behind: str) -> bool:

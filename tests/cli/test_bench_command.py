@@ -308,8 +308,8 @@ def test_another_suites_report_is_not_gone_on_with(cli: Cli) -> None:
 @pytest.mark.parametrize("options", [[], ["--resume"]])
 def test_what_a_user_has_in_the_folder_stays(cli: Cli, monkeypatch: pytest.MonkeyPatch, suite: str, options: list[str]) -> None:
     monkeypatch.setattr("memctl.backends.factory.open_backend", lambda *given: pytest.fail("a model is loaded"))
-    Path("out/work").mkdir(parents=True)
-    mine = [Path("out/report.md"), Path("out/work/thesis.txt")]
+    Path("out", "work").mkdir(parents=True)
+    mine = [Path("out", "report.md"), Path("out", "work", "thesis.txt")]
     for path in mine:
         path.write_text("mine")
     ran = cli("bench", suite, "--out", "out", *options)

@@ -68,8 +68,8 @@ from memctl.wake.sentence import parse_sentence
         ("Actually, Priya Okonkwo lives in Jakarta.", "Priya Okonkwo", "lives in", "Jakarta", ""),
         ("Actually my sister lives in Bergen.", "the user's sister", "lives in", "Bergen", ""),
         ("Remember that my dog is called Biscuit.", "the user's dog", "is called", "Biscuit", ""),
-        ("Priya was born in 1990.", "Priya", "was born in", "1990", "The birth year of Priya is"),
-        ("My aunt was born in March 1990.", "the user's aunt", "was born in", "March 1990", "The birthday of my aunt is"),
+        ("Priya was born in 1990.", "Priya", "was born in", "1990", "Priya was born in the year"),
+        ("My aunt was born in March 1990.", "the user's aunt", "was born in", "March 1990", "My aunt was born on"),
     ],
 )  # fmt: skip
 def test_a_fact_is_read(sentence: str, subject: str, relation: str, object: str, prompt: str) -> None:
