@@ -13,6 +13,7 @@ MemctlError                 1   anything that went wrong and has no code of its 
 ├── StoreNotWritable        1   permission denied, or a read-only file system
 ├── DiskFull                1   the write did not fit; nothing was changed
 ├── ModelUnavailable        1   no such base model, or it could not be fetched or read
+├── OutputLost              1   a result could not be written where it was to go; what was changed stands
 ├── EditFailed              1   the model gives no edit for a subject
 └── NonFinite               1   a NaN or infinity where a number has to be
 """
@@ -85,6 +86,10 @@ class DiskFull(MemctlError):
 
 
 class ModelUnavailable(MemctlError):
+    pass
+
+
+class OutputLost(MemctlError):
     pass
 
 

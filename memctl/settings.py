@@ -24,6 +24,8 @@ from memctl.errors import DamagedStore, UsageError
 NUMPY = "numpy"
 """The engine that brings its own model and knows no other, and the name of that model."""
 
+ENGINES = ("torch", NUMPY)
+
 
 class EditSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a wake edit is made. Everything that changes the bytes of a delta is here, and nothing else.
@@ -197,8 +199,11 @@ def user_config() -> Path:
 
 def store_path(flags: Mapping[str, Any]) -> Path:
     """The memory directory: flag, `MEMCTL_STORE`, user file, or the user's data folder. Reads nothing in it."""
-    values, _ = _merge([_flags(flags), _environment(), _user_file(), _defaults()], ["store"])
-    return Path(values["store"]).expanduser().absolute()
+    values, sources = _merge([_flags(flags), _environment(), _user_file(), _defaults()], ["store"])
+    try:
+        return Path(values["store"]).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{sources['store']}: {values['store']}: {error}", "give the folder in full") from error
 
 
 def load_settings(flags: Mapping[str, Any]) -> Effective:
@@ -302,6 +307,8 @@ def _unknown(key: str, where: str) -> UsageError:
 
 def _flags(flags: Mapping[str, Any]) -> _Layer:
     given = {key: value for key, value in flags.items() if value is not None}
+    if empty := [key for key, value in given.items() if value == ""]:
+        raise UsageError(f"--{empty[0]} is empty", "give a value, or leave it out")
     return _Layer(given, lambda key: f"--{key.replace('.', '-').replace('_', '-')}", typed=False)
 
 
@@ -338,7 +345,9 @@ def shipped(name: str) -> Path | None:
 
 
 def _shipped_file(model: str) -> _Layer:
-    path = shipped(f"{model.replace('/', '--')}.toml")
+    bundled = Settings(store="").model
+    name = bundled if model.strip().casefold() in ("bundled", bundled) else model.replace("/", "--")
+    path = None if name.startswith("bench-") else shipped(f"{name}.toml")
     return _file(path, toml_files.flatten(toml_files.read(path))) if path else _Layer({}, str)
 
 

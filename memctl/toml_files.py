@@ -43,7 +43,7 @@ def with_value(text: str, key: str, value: Any) -> str:
     table, _, name = key.rpartition(".")
     literal = msgspec.json.encode(value)  # JSON's texts, numbers and lists are TOML as well
     line = f"{name} = {literal.decode()}"
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n") if text else []  # str.splitlines would split within a value too
     begin, end = _section(lines, table)
     if begin is None:
         lines += [f"[{table}]"]

@@ -130,3 +130,12 @@ def test_a_value_is_put_where_it_belongs_and_the_rest_stays() -> None:
     assert with_value("", "edit.layer", 1) == "[edit]\nlayer = 1\n"
     with pytest.raises(UsageError, match="in place"):
         with_value("edit.layer = 1\n", "edit.layer", 2)
+
+
+@pytest.mark.parametrize("name", ["bundled", "SmolLM2-135M-Instruct", " Bundled "])
+def test_the_bundled_model_has_its_settings_under_each_of_its_names(name: str) -> None:
+    assert load_settings({"model": name}).settings.edit == load_settings({}).settings.edit
+
+
+def test_a_bench_is_no_model() -> None:
+    assert load_settings({"model": "bench-speed"}).sources["edit.layer"] == "default"

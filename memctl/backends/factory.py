@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING
 from memctl.backends.protocol import Backend
 from memctl.errors import BackendMissing, BaseMismatch, UsageError
 from memctl.progress import Progress
-from memctl.settings import NUMPY, Settings
+from memctl.settings import ENGINES, NUMPY, Settings
 
 if TYPE_CHECKING:
     from memctl.store.store import Store
-
-ENGINES = ("torch", NUMPY)
 
 
 def open_backend(settings: Settings, store: "Store | None", progress: Progress) -> Backend:

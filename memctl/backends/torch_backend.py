@@ -1,7 +1,7 @@
 """The torch engine: any transformers decoder whose MLP is gated, on CPU or CUDA.
 
-Compositions act beside the base through forward hooks, so full-precision and packed 4-bit weights are treated alike and
-the base's own tensors are never written to.
+Compositions act beside the base through forward hooks, so the base's own tensors are never written to. What a checkpoint
+holds may be loaded in fewer bits; one that holds packed weights itself is refused where they are asked for.
 """
 
 import resource
@@ -365,7 +365,7 @@ class TorchBackend:
         for path in weight_files(self.folder):
             with safe_open(path, framework="pt") as checkpoint:
                 if name in checkpoint.keys():  # noqa: SIM118 (no mapping)
-                    return _numpy(checkpoint.get_tensor(name))
+                    return _unpacked(name, checkpoint.get_tensor(name), module)
         return _numpy(module.weight)
 
     def projections(self) -> dict[str, tuple[int, int]]:
@@ -393,6 +393,13 @@ class TorchBackend:
             return torch.cuda.max_memory_allocated(self.device)
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _unpacked(name: str, tensor: Tensor, module: Any) -> Float:
+    """A checkpoint's tensor; `ModelUnavailable` where it is packed, which is seen from its shape."""
+    if tuple(tensor.shape) != (module.out_features, module.in_features):
+        raise ModelUnavailable(f"{name} is packed in the checkpoint", "use the checkpoint that it was quantised from")
+    return _numpy(tensor)
 
 
 def _numpy(tensor: Tensor) -> Float:

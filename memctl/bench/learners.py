@@ -70,7 +70,7 @@ class MethodsConfig(SuiteConfig, frozen=True, kw_only=True):
 def described(config: MethodsConfig) -> dict[str, Any]:
     """The config as a report gives it: without the settings of methods that are not used."""
     found: dict[str, Any] = msgspec.to_builtins(config, str_keys=True)
-    used = {"window": ("in-prompt", "retrieval"), "nearest": ("retrieval",)}
+    used = {"window": ("in-prompt",), "nearest": ("retrieval",)}
     used |= {name: (name,) for name in ("memit", "alphaedit", "reference")}
     return {name: value for name, value in found.items() if set(used.get(name, config.methods)) & set(config.methods)}
 
@@ -79,7 +79,7 @@ class Learner(Protocol):
     """One way to give a model facts.
 
     Attributes:
-        refused: Ids of facts that it could not take in, or would not have without `--force`; they count as told.
+        refused: Ids of facts that it could not take in, or whose pre-flight refuses them without `--force`; they count as told.
     """
 
     refused: set[str]

@@ -49,7 +49,7 @@ class Globals:
         """These, and where one was not given, what was given before the command."""
         if above is None:
             return self
-        return replace(self, **{f.name: getattr(above, f.name) for f in fields(self) if not getattr(self, f.name)})
+        return replace(self, **{f.name: getattr(above, f.name) for f in fields(self) if getattr(self, f.name) in (None, False)})
 
     def settings(self) -> dict[str, str | None]:
         """Those that are settings."""

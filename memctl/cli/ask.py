@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from typer import Argument, Option
 
 from memctl.cli.app import Run
-from memctl.cli.lines import BadLine, nobody_pipes, opened, read_lines
+from memctl.cli.lines import BOM, BadLine, lines_of, nobody_pipes, opened, read_lines
 from memctl.cli.views import provenance_text
 from memctl.errors import PARTIAL_FAILURE, UsageError
 
@@ -33,8 +33,10 @@ def ask(
     explain: Annotated[bool, Option("--why", help="Add the facts behind each answer, and where they came from.")] = False,
 ) -> int:
     """Answers a prompt, or each line of a stream of prompts, from memory."""
+    from memctl.deltas import Composition
+    from memctl.store.records import Ledger
     from memctl.wake.answer import BATCH, answer, make_prompt
-    from memctl.wake.live import composed, learned, live, taken_over
+    from memctl.wake.live import Memory
     from memctl.wake.why import why
 
     mode = "raw" if raw else "chat"
@@ -43,10 +45,10 @@ def ask(
     streamed = prompt is None or prompt == "-"
     found = _stream(run, mode) if streamed else iter([make_prompt(prompt, mode, {})])
     backend = run.backend
-    head = run.store.head()
-    memories, carried = ([], []) if base else (live(run.store, head), taken_over(run.store, head))
-    ledger = run.store.ledger(head) if explain else None
-    attached = composed(memories, None if base else learned(run.store, head))
+    memory = None if base else Memory.current(run.store)
+    attached = memory.composition if memory else Composition()
+    known = [*memory.memories, *memory.carried] if memory else []
+    ledger = (memory.ledger if memory else Ledger()) if explain else None
     answered = errors = 0
     for batch in _batches(found, BATCH):
         bad = [item for item in batch if isinstance(item, BadLine)]
@@ -54,7 +56,7 @@ def ask(
         for line in bad:
             run.out.error(line.error, line=line.line)
         answers = answer(backend, attached, prompts, max_tokens) if prompts else []
-        reasons = why(backend, [*memories, *carried], ledger, answers) if ledger else [None] * len(answers)
+        reasons = why(backend, known, ledger, answers) if ledger else [None] * len(answers)
         for one, said, facts in zip(prompts, answers, reasons, strict=True):
             record = {**one.fields, "prompt": one.text, "mode": one.mode, "completion": said.text}
             if facts is not None:
@@ -105,15 +107,19 @@ def _stream(run: Run, mode: Any) -> Iterator["Prompt | BadLine"]:
     from memctl.wake.answer import make_prompt, read_prompt
 
     with opened("-", "ask") as stream:
+        begun: list[bytes] = []
         if run.out.mode != "json":
-            start = stream.peek(16)[:16].removeprefix(b"\xef\xbb\xbf").lstrip()  # type: ignore[attr-defined]
-            if not start.startswith(b"{"):
-                text = stream.read().decode(errors="replace").strip()
+            for line in lines_of(stream):  # up to the first one that is not empty
+                begun.append(line)
+                if line.removeprefix(BOM).strip():
+                    break
+            if begun and not begun[-1].removeprefix(BOM).lstrip().startswith(b"{"):
+                text = b"".join([*begun, stream.read()]).decode("utf-8-sig", errors="replace").strip()
                 yield from [make_prompt(text, mode, {})] if text else []
                 return
             if run.out.mode == "human":
                 run.out.mode = "json"
-        yield from read_lines(stream, lambda text, _: read_prompt(text, mode))
+        yield from read_lines(stream, lambda text, _: read_prompt(text, mode), begun)
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -21,16 +21,18 @@ def audit(
     ] = None,
 ) -> int:
     """Asks the model for every fact, raw and in chat, and measures the drift."""
-    ledger = run.store.ledger()
+    from memctl.wake.live import Memory
+
+    memory = Memory.current(run.store)  # at once: what is told while the model loads is not asked for
+    ledger = memory.ledger
     entries = tuple({entry.id: entry for entry in map(ledger.by_prefix, ids)}.values()) if ids else ledger.active()
     if gone := [entry for entry in entries if entry.state != "active"]:
         raise UsageError(
             f"{gone[0].id} ({gone[0].fact}) is {gone[0].state}", "`memctl facts` lists those that are to be recalled"
         )
     from memctl.evaluation.audit import audit as measure
-    from memctl.wake.live import composition
 
-    report = measure(run.backend, composition(run.store), entries, ledger.active(), run.out.progress)
+    report = measure(run.backend, memory.composition, entries, ledger.active(), run.out.progress)
     rows = [(entry, msgspec.to_builtins(recall)) for entry, recall in report.facts]
     run.out.table(
         "fact",

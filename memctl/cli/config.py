@@ -11,7 +11,7 @@ from typer import Argument, Option
 from memctl.cli.app import Run, add, add_callback
 from memctl.cli.options import LockWait
 from memctl.errors import UsageError
-from memctl.settings import Effective, checked, fitting, keys, user_config
+from memctl.settings import ENGINES, Effective, checked, fitting, keys, user_config
 from memctl.store import atomic
 from memctl.toml_files import flatten, read, with_value
 
@@ -48,7 +48,11 @@ def change(
     lock_wait: LockWait = 0.0,
 ) -> None:
     """Puts a value into your own settings file, or into that of the store."""
-    typed = checked(key, value, "the command line")
+    if value.startswith("--"):
+        raise UsageError(f"{value!r} is no option of this command, and no value", "memctl config set --help")
+    typed = checked(key, str(Path(value).expanduser().absolute()) if key == "store" else value, "the command line")
+    if key == "backend" and typed not in ENGINES:
+        raise UsageError(f"there is no backend {typed!r}", f"choose one of {', '.join(ENGINES)}")
     fitting(run.effective, key, typed)
     path = _into_store(run, key, typed, lock_wait) if in_store else _into_user_file(key, typed)
     record = {"id": key, "value": typed, "source": str(path)}
@@ -65,7 +69,7 @@ def _into_store(run: Run, key: str, value: Any, lock_wait: float) -> Path:
 
 
 def _into_user_file(key: str, value: Any) -> Path:
-    path = user_config()
+    path = user_config().resolve()  # the file itself, where a folder of dotfiles is linked to
     read(path)  # refuses a file that is no TOML before anything is changed
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     atomic.make_directory(path.parent)

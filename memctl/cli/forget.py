@@ -33,15 +33,21 @@ def forget(
         run.out.record("fact", entry_record(entry), text, "green")
     for entry in report.lost:
         run.out.note(f"{entry.id}  {entry.fact} is not recalled any more; `memctl sleep` tries harder")
+    for entry in report.replaced:
+        run.out.note(f"{entry.id}  {entry.fact} was told before, and stays superseded; if it holds again, tell it again")
+    if report.unread:
+        run.out.note(f"{report.unread}: whether older snapshots still hold them is not known; memctl verify --repair")
     still = [id[:SHORT] for id in report.still_in]
     hint = f"; {plural(len(still), 'older snapshot')} still hold them: {' '.join(still[:5])}" if still else ""
     run.out.summary(
         {
             "forgotten": len(report.forgotten),
             "lost": [entry.id for entry in report.lost],
+            "replaced": [entry.id for entry in report.replaced],
             "snapshot": report.snapshot.id if report.snapshot else None,
             "composition": report.snapshot.composition if report.snapshot else None,
             "still_in": list(report.still_in),
+            "history": "damaged" if report.unread else "read",
             "dry_run": dry_run,
         },
         f"{plural(len(report.forgotten), 'fact')} {'would be ' if dry_run else ''}forgotten{hint}",

@@ -83,8 +83,9 @@ def _read(fact: str | None) -> tuple[list[Found], list[BadLine]]:
 
     if fact is None and nobody_pipes():
         raise UsageError("no fact was given", f"give one, {EXAMPLE}")
-    name = fact or "-"
-    is_file = os.path.isfile(name) or (name.endswith(ENDINGS) and " " not in name)  # Path.is_file raises for a long text
+    name = "-" if fact is None else fact
+    there = os.path.exists(name) and not os.path.isdir(name)  # a pipe too; Path.exists raises for a long text
+    is_file = there or (name.endswith(ENDINGS) and " " not in name)
     if name != "-" and not is_file:
         return [(parse_sentence(name), Provenance(source="cli"))], []
     source = "stdin" if name == "-" else Path(name).name
@@ -119,6 +120,8 @@ def _tell(run: Run, outcome: "Outcome", dry_run: bool) -> None:
     text = "  ".join(parts)
     if outcome.preflight and dry_run:
         text += f"\n  pre-flight: {_preflight_text(outcome.preflight)}"
+    if outcome.status == "rejected" and run.out.mode == "quiet":
+        return  # ids are of facts that are in the memory
     run.out.record("fact", record, text, STYLES[outcome.status])
 
 

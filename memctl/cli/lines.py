@@ -3,9 +3,10 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -27,16 +28,23 @@ class BadLine:
     error: UsageError
 
 
-def read_lines(stream: BinaryIO, parse: Callable[[str, int], T]) -> Iterator[T | BadLine]:
-    """What `parse` makes of each line and its number. Passes over empty lines; CRLF and a BOM do no harm."""
-    number = 0
-    while line := stream.readline(MAX_LINE + 1):
-        number += 1
+def read_lines(stream: BinaryIO, parse: Callable[[str, int], T], begun: Sequence[bytes] = ()) -> Iterator[T | BadLine]:
+    """What `parse` makes of each line and its number. Passes over empty lines; CRLF and a BOM do no harm.
+
+    Args:
+        begun: The stream's first lines, where somebody has read them.
+    """
+    for number, line in enumerate(chain(begun, lines_of(stream)), start=1):
         try:
             if text := _text(line.removeprefix(BOM) if number == 1 else line, stream):
                 yield parse(text, number)
         except UsageError as error:
             yield BadLine(number, error)
+
+
+def lines_of(stream: BinaryIO) -> Iterator[bytes]:
+    """Lines as they come, one that is too long cut off behind `MAX_LINE`."""
+    return iter(lambda: stream.readline(MAX_LINE + 1), b"")
 
 
 def _text(line: bytes, stream: BinaryIO) -> str:

@@ -37,7 +37,7 @@ from memctl.cli import (
 )
 from memctl.cli.app import SIGPIPE, Stopped
 from memctl.cli.output import Output
-from memctl.errors import MemctlError, UsageError
+from memctl.errors import MemctlError, OutputLost, UsageError
 
 SIGINT, SIGTERM = 130, 143
 
@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, by default that of the process; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     signal.signal(signal.SIGTERM, _terminate)
+    _have_streams()
     _speak_utf8()
     try:
         return _flushed(_run(given))
@@ -85,10 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     out = Output("json" if "--json" in given else "human")
-    if "--version" in given[:1]:
-        out.record("version", {"version": __version__}, f"memctl {__version__}")
-        return 0
     try:
+        if given[0] == "--version" or given[:2] == ["--json", "--version"]:
+            out.record("version", {"version": __version__}, f"memctl {__version__}")
+            out.summary({"result": "done"})
+            return 0
         code = int(typer.main.get_command(app).main(given, prog_name="memctl", standalone_mode=False) or 0)
     except TyperException as error:
         return out.failure(UsageError(error.format_message(), _usage_hint(error)))
@@ -113,6 +115,13 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Stopped(SIGTERM)
 
 
+def _have_streams() -> None:
+    """A stream that the caller has closed goes nowhere; its descriptor is taken, so that no file of the memory gets it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open
+
+
 def _speak_utf8() -> None:
     """Records are UTF-8 whatever the locale says; a terminal that cannot show a character shows another one."""
     for stream in (sys.stdout, sys.stderr):
@@ -124,16 +133,26 @@ def _speak_utf8() -> None:
 
 
 def _flushed(code: int) -> int:
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # what was buffered was to be lost before, and that was said
+        _write_nowhere()
+        return code or OutputLost.exit_code
     return code
 
 
 def _closed_pipe() -> int:
-    """Nobody reads on: what is buffered goes nowhere, so that the interpreter ends without a complaint."""
+    _write_nowhere()
+    return SIGPIPE
+
+
+def _write_nowhere() -> None:
+    """What is buffered goes nowhere, so that the interpreter ends without a complaint."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return SIGPIPE
 
 
 if __name__ == "__main__":

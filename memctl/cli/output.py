@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 from memctl.cli.meter import Meter
-from memctl.errors import MemctlError, NonFinite
+from memctl.errors import MemctlError, NonFinite, OutputLost
 
 Mode = Literal["human", "json", "quiet"]
 Record = Mapping[str, Any]
@@ -40,7 +40,8 @@ class Output:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """How far a long job is; a `Progress`."""
-        self._meter.update(what, done, total)
+        if not self._hushed or _is_terminal(sys.stderr):
+            self._meter.update(what, done, total)
 
     def record(self, type: str, record: Record, text: str, style: str = "") -> None:
         """One result: the record as JSON, its id, or the text in a style of rich."""
@@ -89,13 +90,14 @@ class Output:
         _show(sys.stderr, f"error: {where}{error.message}", "bold red")
         if error.hint:
             _show(sys.stderr, f"hint: {error.hint}", "yellow")
-        if self.mode == "json":
+        if self.mode == "json" and not isinstance(error, OutputLost):
             self._json("error", {**fields, "message": error.message, "hint": error.hint, "error": _name(error)})
 
     def failure(self, error: MemctlError) -> int:
         """An error that ends the command; returns its exit code."""
         self.error(error)
-        self.summary({"result": "failed", "error": _name(error), "exit_code": error.exit_code})
+        if not isinstance(error, OutputLost):
+            self.summary({"result": "failed", "error": _name(error), "exit_code": error.exit_code})
         return error.exit_code
 
     def close(self) -> None:
@@ -130,8 +132,7 @@ class Output:
 
     def _write(self, stream: TextIO, text: str) -> None:
         self._meter.hide()
-        stream.write(text)
-        stream.flush()
+        _put(stream, text)
 
 
 def printable(text: str) -> str:
@@ -145,8 +146,19 @@ def _show(stream: TextIO, text: str, style: str) -> None:
 
         _console(stream).print(Text(printable(text), style=style), soft_wrap=True)
     else:
-        stream.write(f"{text}\n")
+        _put(stream, f"{text}\n")
+
+
+def _put(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
         stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if stream is not sys.stderr:  # of which nobody could be told
+            hint = "what the command changed stands: `memctl log`"
+            raise OutputLost(f"the output cannot be written: {error.strerror}", hint) from error
 
 
 def _is_terminal(stream: TextIO) -> bool:

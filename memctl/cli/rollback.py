@@ -10,7 +10,7 @@ from memctl.cli.options import DryRun, LockWait
 from memctl.cli.views import SHORT, snapshot_record
 from memctl.errors import DamagedStore
 from memctl.progress import plural
-from memctl.store.writer import Writer
+from memctl.store.writer import Writer, same_state
 
 
 def rollback(
@@ -29,7 +29,7 @@ def rollback(
         target = store.snapshot(revision)
         after = target if writer is None else writer.rollback(target.id)
     kept = plural(len(store.ledger(target).active()), "fact")
-    same = before is not None and (before.composition, before.ledger) == (target.composition, target.ledger)
+    same = before is not None and same_state(before, target)
     text = (
         f"nothing to do: this is the state of {target.id[:SHORT]} already"
         if same

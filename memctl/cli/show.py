@@ -19,18 +19,21 @@ def show(
     id: Annotated[str, Argument(help="Id of a fact, or a revision: an id, HEAD~2, a tag, @{2d}.")] = "HEAD",
 ) -> None:
     """Shows one fact or one snapshot in full."""
-    head = run.store.head()
-    try:
-        entry = run.store.ledger(head).by_prefix(id)
-    except UsageError as no_fact:
-        kind, record = "snapshot", _snapshot(run.store, _resolved(run, id, no_fact))
-    else:
-        kind, record = "fact", _fact(run.store, head, entry)
+    kind, record = run.store.layout.undisturbed(lambda: _found(run.store, id))
     lines = [f"{name:<14} {line}" for name, value in record.items() if name != "sleep" for line in _lines(value)]
     if slept := record.get("sleep"):
         lines += ["sleep", *(f"  {line}" for line in _night(slept))]
     run.out.record(kind, record, "\n".join(lines))
     run.out.summary({"shown": kind})
+
+
+def _found(store: Store, id: str) -> tuple[str, dict[str, Any]]:
+    head = store.head()
+    try:
+        entry = store.ledger(head).by_prefix(id)
+    except UsageError as no_fact:
+        return "snapshot", _snapshot(store, _resolved(store, id, no_fact))
+    return "fact", _fact(store, head, entry)
 
 
 def _fact(store: Store, head: Snapshot, entry: LedgerEntry) -> dict[str, Any]:
@@ -77,9 +80,9 @@ def _memory(store: Store, head: Snapshot, ref: DeltaRef) -> tuple[dict[str, Any]
     return delta, competing
 
 
-def _resolved(run: Run, id: str, no_fact: UsageError) -> Snapshot:
+def _resolved(store: Store, id: str, no_fact: UsageError) -> Snapshot:
     try:
-        return run.store.snapshot(id)
+        return store.snapshot(id)
     except UsageError as no_snapshot:
         if isinstance(no_fact, AmbiguousId):
             raise no_fact from no_snapshot

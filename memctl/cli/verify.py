@@ -58,6 +58,8 @@ def _advice(run: Run, report: "VerifyReport", findings: "Sequence[Finding]") -> 
     """What to do about damage."""
     if all(finding.repairable for finding in findings):
         return "memctl verify --repair mends it"
+    if any(finding.kind == "config" and not finding.repairable for finding in findings):
+        return "restore memctl.toml: that of a new store (memctl --store DIR init) is the same but for its [settings]"
     if not report.last_good:
         return "no snapshot is intact"
     good = report.last_good[:SHORT]

@@ -80,7 +80,7 @@ def consolidate(
         skipped: See `transplanted`.
 
     Raises:
-        MemctlError: There is no layer above the edited one.
+        MemctlError: There is no layer above the edited one; see `transplanted`, too.
     """
     facts = sorted(facts, key=lambda fact: fact.id)
     adapter = untrained(backend, layer + 1, settings)
@@ -161,7 +161,7 @@ class Rounds:
 
 
 class AdamW:
-    """On all factors of an adapter as one vector; weight decay draws B towards the base."""
+    """On all factors of an adapter as one vector; weight decay draws them, A too, towards zero, where the base is."""
 
     def __init__(self, adapter: Adapter) -> None:
         self._shapes = [(path, own.A.shape, own.B.shape) for path, own in adapter.projections.items()]

@@ -18,8 +18,10 @@ import numpy as np
 from memctl.adapters import Adapter, Factors
 from memctl.backends.protocol import Backend, Float
 from memctl.deltas import Columns
+from memctl.editing.selectors import activation
 from memctl.editing.statistics import Statistics
-from memctl.errors import GateRefused
+from memctl.errors import GateRefused, MemctlError
+from memctl.models.structure import TOLERANCE
 
 MOST = 0.25
 """Largest share of a layer's neurons that may give way."""
@@ -27,10 +29,35 @@ MOST = 0.25
 LOT = 16
 """Most neurons that are left as they are at once: the set is another one, and its least used are few more."""
 
+PROBE = "The quick brown fox jumps over the lazy dog."
+"""A text on which neurons are compared with units."""
+
 
 def room(backend: Backend) -> int:
     """How many neurons of a layer may give way."""
     return int(MOST * backend.shape.intermediate)
+
+
+def choices(backend: Backend, count: int) -> int:
+    """How many different sets of neurons may give way to so many units: the last lies at the end of the room."""
+    return 1 - (count - room(backend)) // min(count, LOT)
+
+
+def require_unbiased(backend: Backend, layer: int) -> None:
+    """Refuses a layer whose neurons are not what units are: with the biases of its neuron, a unit would be another one.
+
+    Raises:
+        MemctlError: On a text, the neurons do not come to `act(gate·x) (up·x)`.
+    """
+    tokens = backend.encode(PROBE, "raw").tokens
+    seen = backend.activations([tokens], layer, [range(1, len(tokens))])  # the first token's may be larger than all others
+    base = backend.mlp_weights(layer)
+    computed = activation(backend.activation, base["gate"], base["up"], seen.inputs)
+    if not float(np.linalg.norm(seen.keys - computed)) <= TOLERANCE * float(np.linalg.norm(seen.keys)):
+        raise MemctlError(
+            f"the neurons of layer {layer} are not what units are, as where they have biases",
+            "the facts keep their edits; with edit.units = 0 an adapter is trained instead",
+        )
 
 
 def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics, skipped: int = 0) -> Adapter:
@@ -41,7 +68,9 @@ def transplanted(backend: Backend, layer: int, units: Columns, stats: Statistics
 
     Raises:
         GateRefused: There are more units than neurons that may give way.
+        MemctlError: See `require_unbiased`.
     """
+    require_unbiased(backend, layer)
     count, width = len(units.gate), backend.shape.intermediate
     if count > room(backend):
         raise GateRefused(

@@ -15,7 +15,7 @@ from memctl.editing.first_guess import first_guess
 from memctl.editing.selectors import TOUCHED, firing, fit_selector
 from memctl.editing.solve import Trace, solve_plain, solve_units
 from memctl.editing.statistics import Statistics, covariance, statistics
-from memctl.editing.subjects import mentions
+from memctl.editing.subjects import mentions, told_apart
 from memctl.editing.values import NOT_IN_TOKENS, Subject, Value, find_values, of_facts
 from memctl.errors import EditFailed, NonFinite, UsageError
 from memctl.facts import Cue, Mode
@@ -138,7 +138,7 @@ def trace_of(subject: str, delta: Delta) -> Trace:
 def _at_subject(backend: Backend, layer: int, subject: str, cues: Sequence[Cue]) -> tuple[Activations, list[Mode]]:
     """What the layer sees at each mention of the subject in the cues and their answers, and the cues' modes."""
     encodings = [backend.encode(cue.prompt, cue.mode, cue.target) for cue in cues]
-    found = [mentions(encoding, subject) for encoding in encodings]
+    found = [told_apart(mentions(encoding, subject)) for encoding in encodings]
     last = [[mention[-1] for mention in places] for places in found]
     begun = [places[0][0] for places in found]
     seen = backend.activations_behind([encoding.tokens for encoding in encodings], layer, last, begun)
@@ -146,5 +146,6 @@ def _at_subject(backend: Backend, layer: int, subject: str, cues: Sequence[Cue])
 
 
 def _by_mode(states: Float, modes: Sequence[str]) -> Float:
-    """(width, 2) means over raw and over chat cues."""
-    return np.stack([states[[mode == kind for mode in modes]].mean(0) for kind in ("raw", "chat")], axis=1)
+    """(width, p) means over raw and over chat cues, of what there is of them."""
+    kinds = [kind for kind in ("raw", "chat") if kind in modes]
+    return np.stack([states[[mode == kind for mode in modes]].mean(0) for kind in kinds], axis=1)

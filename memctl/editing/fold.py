@@ -40,7 +40,7 @@ def _fold_adapter(weights: dict[str, Float], names: Mapping[str, str], adapter: 
 
 
 def weight_hashes(backend: Backend, composition: Composition) -> dict[str, str]:
-    """SHA-256 of every composed tensor that differs from the base's, by its name; empty for an empty composition."""
+    """SHA-256 of gate, up and down, as composed, of every layer that the composition touches, by name; empty for none."""
     found: dict[str, str] = {}
     for layer in composition.layers():
         names = backend.tensor_names(layer)

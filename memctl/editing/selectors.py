@@ -19,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import erf
 from threadpoolctl import threadpool_limits
 
 from memctl.backends.protocol import Backend, Float
 from memctl.editing.statistics import Statistics, all_contexts, bank_wordings, behind_text, look_alike_inputs
-from memctl.editing.subjects import in_contexts, seeded
+from memctl.editing.subjects import in_contexts, seeded, told_apart
+from memctl.errors import ModelUnavailable
 from memctl.facts import Cue, Mode
 from memctl.settings import EditSettings
 
@@ -97,7 +99,8 @@ def fit_selector(
 def _generic(backend: Backend, layer: int, subject: str) -> tuple[Float, Float]:
     """Inputs in what may be written about it otherwise: at the subject's last token, and at its other tokens."""
     contexts = [*all_contexts()[::2], *bank_wordings()[::3], *behind_text(backend)]
-    sequences, places = zip(*in_contexts(backend, [subject], contexts), strict=True)
+    met = [(tokens, told_apart(found)) for tokens, found in in_contexts(backend, [subject], contexts)]
+    sequences, places = zip(*((tokens, found) for tokens, found in met if found), strict=True)
     wanted, begun = [[k for mention in found for k in mention] for found in places], [found[0][0] for found in places]
     seen = backend.activations_behind(sequences, layer, wanted, begun).inputs
     last = np.cumsum([len(mention) for found in places for mention in found]) - 1
@@ -173,12 +176,20 @@ def _units(w: Float, r: Float, c: Float, settings: EditSettings) -> tuple[Float,
 
 
 def activation(name: str, gate: Float, up: Float, x: Float) -> Float:
-    """Activations (n, units) of units at inputs x (n, d): `act(x gateᵀ) ⊙ (x upᵀ)`."""
+    """Activations (n, units) of units at inputs x (n, d): `act(x gateᵀ) ⊙ (x upᵀ)`.
+
+    Raises:
+        ModelUnavailable: It is none of those that are known here.
+    """
     z = (x @ gate.T).astype(np.float64)
-    if name.startswith("gelu"):
+    if name in ("silu", "swish"):
+        act = z / (1 + np.exp(-np.clip(z, -700, 700)))
+    elif name == "gelu":
+        act = 0.5 * z * (1 + erf(z / np.sqrt(2)))
+    elif name.startswith("gelu_"):
         act = 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
     else:
-        act = z / (1 + np.exp(-np.clip(z, -700, 700)))
+        raise ModelUnavailable(f"units cannot share the activation {name!r} of this model", "use one with silu or gelu")
     activations: Float = (act * (x @ up.T)).astype(np.float32)
     return activations
 

@@ -32,7 +32,7 @@ class Trace:
     Attributes:
         subject: Canonical name; memories are solved in its order.
         key: (d, p) MLP inputs, or for plain MEMIT (m, p) `down_proj` inputs, at the subject's last token: the
-            means over raw and over chat cues.
+            means over raw and over chat cues; over one of them where the other has none that it can be told in.
         residual: (d, 1) the value δ.
         gate, up: (n, d) the subject's units, which have one output; empty for plain MEMIT.
     """

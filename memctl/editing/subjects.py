@@ -71,6 +71,17 @@ def last_tokens(encoding: Encoding, subject: str) -> tuple[int, ...]:
     return tuple(mention[-1] for mention in mentions(encoding, subject))
 
 
+def told_apart(places: Sequence[range]) -> tuple[range, ...]:
+    """Mentions without one that ends at the first token of all: with nothing before it, a token looks like every other one
+    there, and no unit can tell it. Where a text begins with a token of its own, as most models have it, that is none."""
+    return tuple(mention for mention in places if mention[-1] > 0)
+
+
+def sites(encoding: Encoding, subject: str) -> tuple[int, ...]:
+    """Positions where a memory of the subject can act: the last tokens of those mentions that can be told apart."""
+    return tuple(mention[-1] for mention in told_apart(mentions(encoding, subject)))
+
+
 def _token_at(encoding: Encoding, character: int, *, last: bool) -> int:
     """The last or first of the tokens that cover a character: one letter can be split over several."""
     covering = [k for k, (start, end) in enumerate(encoding.offsets) if start <= character < end]

@@ -22,7 +22,7 @@ from memctl.backends.protocol import Backend, Float, Gradient, Row, Trial
 from memctl.deltas import Composition
 from memctl.editing.cues import Probe, answers, probes, together, training_cues
 from memctl.editing.descent import FullMatrix, Start
-from memctl.editing.subjects import last_tokens, seeded
+from memctl.editing.subjects import seeded, sites
 from memctl.facts import Cue, Fact
 from memctl.progress import Progress
 from memctl.settings import EditSettings
@@ -204,15 +204,19 @@ def _plan(backend: Backend, subject: Subject, settings: EditSettings) -> _Plan:
     cues: list[Cue] = []
     targets: list[list[int]] = []
     for fact in subject.facts:
-        own = training_cues(fact, natural_answer(backend, together(fact, subject.facts)), subject.facts)
+        asked = training_cues(fact, natural_answer(backend, together(fact, subject.facts)), subject.facts)
+        own = [(cue, row) for cue in asked if (row := target_row(backend, cue, subject.name)).sites]
+        if not own:
+            raise LookupError("the subject stands nowhere but at the beginning")
         targets.append(list(range(len(rows), len(rows) + len(own))))
-        rows += [target_row(backend, cue, subject.name) for cue in own]
-        cues += own
+        rows += [row for _, row in own]
+        cues += [cue for cue, _ in own]
     others = []
     if settings.probes and settings.probe_weight:
-        asked = probes(subject.name, subject.facts, PROBED)
-        others = list(range(len(rows), len(rows) + len(asked)))
-        rows += [probe_row(backend, probe, subject.name) for probe in asked]
+        held = [probe_row(backend, probe, subject.name) for probe in probes(subject.name, subject.facts, PROBED)]
+        held = [row for row in held if row.sites]
+        others = list(range(len(rows), len(rows) + len(held)))
+        rows += held
     if not all(row.sites and row.predict and row.sites[0] <= row.predict[0] for row in rows):
         raise LookupError("the subject does not stand before the answer")
     return _Plan(rows, tuple(cues), targets, others)
@@ -249,7 +253,7 @@ def target_row(backend: Backend, cue: Cue, subject: str) -> Row:
     first = next((k for k, (a, b) in enumerate(zip(asked, whole.tokens, strict=False)) if a != b), len(asked))
     return Row(
         tokens=whole.tokens,
-        sites=last_tokens(whole, subject),
+        sites=sites(whole, subject),
         predict=tuple(range(first - 1, len(whole.tokens) - 1)),
     )
 
@@ -259,14 +263,14 @@ def probe_row(backend: Backend, probe: Probe, subject: str) -> Row:
     if probe.mode == "raw":
         encoding = backend.encode(probe.prompt, "raw")
         tokens = encoding.tokens
-        return Row(tokens, last_tokens(encoding, subject), (len(tokens) - 1,), to_base=True)
+        return Row(tokens, sites(encoding, subject), (len(tokens) - 1,), to_base=True)
     encoding = backend.encode(probe.prompt, "chat", probe.begun + " …")
     answer = encoding.text.rindex(probe.begun)
     place = answer + len(probe.begun)
     cut = next(k for k, (start, end) in enumerate(encoding.offsets) if end > place and start >= place - 1)
-    sites = tuple(at for at in last_tokens(encoding, subject) if at < cut)
-    begin = sites[-1] if encoding.offsets[sites[-1]][1] > answer else cut - 1  # an answer may say "it" of the subject
-    return Row(encoding.tokens[:cut], sites, tuple(range(begin, cut)), to_base=True)
+    there = tuple(at for at in sites(encoding, subject) if at < cut)
+    begin = there[-1] if encoding.offsets[there[-1]][1] > answer else cut - 1  # an answer may say "it" of the subject
+    return Row(encoding.tokens[:cut], there, tuple(range(begin, cut)), to_base=True)
 
 
 class _Rounds:

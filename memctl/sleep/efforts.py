@@ -21,9 +21,14 @@ def most_efforts(settings: Settings) -> int:
     return settings.sleep.efforts if trains(settings) else OTHER_NEURONS
 
 
-def left_after(last: int | None, settings: Settings) -> tuple[int, ...]:
-    """The efforts that are left after the last one that was made; all of them where none was."""
-    return tuple(range(0 if last is None else last + 1, most_efforts(settings) + 1))
+def left_after(last: int | None, settings: Settings, choices: int) -> tuple[int, ...]:
+    """The efforts that are left after the last one that was made; all of them where none was.
+
+    Args:
+        choices: How many sets of neurons there are: where nothing is trained, no other adapter comes of one that was tried.
+    """
+    most = most_efforts(settings) if trains(settings) else min(most_efforts(settings), choices - 1)
+    return tuple(range(0 if last is None else last + 1, most + 1))
 
 
 def mark_of(settings: Settings, effort: int) -> str:

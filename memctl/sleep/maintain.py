@@ -73,27 +73,30 @@ def attempts_at(state: State, settings: SleepSettings) -> Attempts:
 def _refreshed(night: Night, state: State, attempts: Attempts) -> State:
     """The state with the attempts that lose nothing and move nobody who is healthy."""
     before = night.draft(state, state.ledger)
-    try:
-        after = night.draft(state, _with(state, attempts))
-    except EditFailed as error:  # the edit that there is stays
-        attempts = {subject: entries for subject, entries in attempts.items() if subject not in error.reasons}
-        return _refreshed(night, state, attempts) if attempts and error.reasons else state
-    tried = tuple(entry for entries in attempts.values() for entry in entries)
-    asked = night.ask(after.composition, tried, "asking the refreshed")
-    kept = {
-        subject: entries for subject, entries in attempts.items() if _recalled(asked, entries) > _recalled(state.asked, entries)
-    }
-    if _moved(night, before, after, attempts):
-        kept = {
-            subject: entries
-            for subject, entries in kept.items()
-            if not _moved(night, before, night.draft(state, _with(state, {subject: entries})), attempts)
-        }
-    if not kept:
-        return state
-    ids = tuple(sorted(entry.id for entries in kept.values() for entry in entries))
-    state = night.settled(state, night.draft(state, _with(state, kept)))
-    return msgspec.structs.replace(state, asked={**state.asked, **{id: asked[id] for id in ids}}, refreshed=ids)
+    kept = attempts
+    while kept:
+        try:
+            after = night.draft(state, _with(state, kept))
+        except EditFailed as error:  # the edit that there is stays
+            kept = {subject: entries for subject, entries in kept.items() if subject not in error.reasons}
+            continue
+        tried = tuple(entry for entries in kept.values() for entry in entries)
+        asked = night.ask(after.composition, tried, after.ledger, "asking the refreshed")
+        gains = {subject: _recalled(asked, entries) - _recalled(state.asked, entries) for subject, entries in kept.items()}
+        good = {subject: entries for subject, entries in kept.items() if gains[subject] > 0}
+        if _moved(night, before, after, attempts):
+            good = {
+                subject: entries
+                for subject, entries in good.items()
+                if not _moved(night, before, night.draft(state, _with(state, {subject: entries})), attempts)
+            }
+            if len(good) == len(kept):  # only together: then without the one that helps least
+                del good[min(good, key=gains.__getitem__)]
+        if len(good) == len(kept):
+            ids = tuple(sorted(asked))
+            return msgspec.structs.replace(night.settled(state, after), asked={**state.asked, **asked}, refreshed=ids)
+        kept = good  # what is left was asked for beside what goes: once more
+    return state
 
 
 def _noted(state: State, attempts: Attempts) -> State:

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from memctl import __version__
 from memctl.adapters import Adapter
 from memctl.backends.protocol import Backend
 from memctl.consolidation.stages import renamed
-from memctl.consolidation.transplant import room
+from memctl.consolidation.transplant import choices, room
 from memctl.deltas import Columns, Composition
+from memctl.editing import first_guess, reference, statistics
 from memctl.editing.selectors import UNITS
 from memctl.evaluation.recall import FactRecall, recall
 from memctl.facts import LedgerEntry
@@ -54,6 +56,10 @@ class Night:
     def room(self) -> int | None:
         """How many subjects the base has room for in an adapter; None for any number."""
         return room(self.backend) // UNITS if self.settings.edit.units else None
+
+    def choices(self, entries: tuple[LedgerEntry, ...]) -> int:
+        """How many different sets of neurons an adapter of these facts may have."""
+        return choices(self.backend, UNITS * len({entry.fact.subject for entry in entries}))
 
     def saying(self, progress: Progress) -> "Night":
         """The same night with another progress."""
@@ -111,10 +117,18 @@ class Night:
         ledger = renamed(state.ledger, before.trained, after.trained)
         return msgspec.structs.replace(state, ledger=ledger, adapter=after)
 
-    def ask(self, composition: Composition, entries: tuple[LedgerEntry, ...], what: str) -> dict[str, FactRecall]:
-        """Recall of facts by id, with a composition attached."""
+    def ask(
+        self, composition: Composition, entries: tuple[LedgerEntry, ...], ledger: Ledger, what: str
+    ) -> dict[str, FactRecall]:
+        """Recall of facts by id, with a composition attached.
+
+        Args:
+            ledger: With the facts beside them: an answer may name those first.
+        """
+        ids = {entry.id for entry in entries}
+        beside = [entry.fact for entry in ledger.active() if entry.id not in ids]
         with self.backend.attached(composition):
-            found = recall(self.backend, [entry.fact for entry in entries], self.progress, what)
+            found = recall(self.backend, [entry.fact for entry in entries], self.progress, what, beside)
         return {entry.id: one for entry, one in zip(entries, found, strict=True)}
 
     # Work that outlives a kill
@@ -153,7 +167,9 @@ class Night:
 
     def _key(self) -> str:
         """Hash of all that the work depends on."""
-        parts = (self.head.id, self.settings, sorted(self.wanted or ()), len(self.store.journal.read()), self.backend.hardware)
+        program = (__version__, first_guess.FORMAT, reference.FORMAT, statistics.FORMAT)
+        told = (sorted(self.wanted or ()), len(self.store.journal.read()))
+        parts = (program, self.head.id, self.settings, *told, self.backend.hardware)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     def _whole(self, state: State) -> bool:

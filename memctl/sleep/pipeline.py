@@ -152,9 +152,9 @@ def _worked(night: Night, state: State, late: Callable[[], bool]) -> tuple[State
             state, said, counts = WORK[name](night.saying(progress), state)
             step = Step(name, round(monotonic() - started, 3), said, counts)
             state = msgspec.structs.replace(state, steps=(*state.steps, step))
-            night.save(state)
-            if name == BEFORE_ADAPTER:
+            if name == BEFORE_ADAPTER:  # first: killed between the two, maintenance is done again, and comes to the same
                 night.save(state, MENDED)
+            night.save(state)
     except OutOfTime:
         return state, False
     return state, True

@@ -15,8 +15,10 @@ from memctl.consolidation.stages import (
     waiting_under,
     with_entries,
 )
+from memctl.consolidation.transplant import require_unbiased
 from memctl.deltas import Composition
-from memctl.errors import GateRefused
+from memctl.editing.edit import edited_layer
+from memctl.errors import GateRefused, MemctlError
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.questions import questions_kept
 from memctl.evaluation.recall import FactRecall
@@ -106,7 +108,7 @@ def _within_budget(night: Night, state: State, told: list[Told]) -> tuple[list[O
 
 def audit(night: Night, state: State) -> Done:
     """3: recall of every active fact."""
-    asked = night.ask(night.composition(state), state.ledger.active(), "auditing")
+    asked = night.ask(night.composition(state), state.ledger.active(), state.ledger, "auditing")
     worn = sum(is_worn(found, night.settings.sleep.threshold) for found in asked.values())
     state = msgspec.structs.replace(state, asked=asked)
     return state, f"{plural(len(asked), 'fact')}, {worn} degraded", {"facts": len(asked), "degraded": worn}
@@ -124,12 +126,18 @@ def consolidate(night: Night, state: State) -> Done:
     facts = to_carry(state.ledger, state.adapter, night.wanted, night.room)
     if not facts:
         return state, "no facts", {}
+    if settings.edit.units:
+        try:
+            require_unbiased(night.backend, edited_layer(night.backend, settings.edit))
+        except MemctlError as error:  # what the other steps did is not lost for it
+            return state, f"no adapter: {error.message}; {error.hint}", {}
     ids = tuple(entry.id for entry in facts)
     left = sum(entry.id not in ids for entry in state.ledger.active() if night.wanted is None or entry.id in night.wanted)
     last = None
     if state.adapter is not None and state.adapter.facts == ids:
         last = efforts.effort_of(state.adapter.settings, settings)
-    open = efforts.left_after(last, settings) if state.efforts is None else state.efforts
+    choices = night.choices(facts)
+    open = efforts.left_after(last, settings, choices) if state.efforts is None else state.efforts
     made, tried = None, [] if last is None else [last]
     if last is None or state.efforts is not None:
         made = open[0]
@@ -147,9 +155,12 @@ def consolidate(night: Night, state: State) -> Done:
             if sum(again.values()) > sum(gate.values()):
                 kept, gate, made = other, again, effort
     trainings = len(tried) - (last is not None)
+    latest = max(tried)
+    if not efforts.left_after(latest, settings, choices):
+        latest = efforts.most_efforts(settings)  # the others would be the same again: `plan` need not know of neurons
     passed, failed = (tuple(sorted(id for id, hit in gate.items() if hit is side)) for side in (True, False))
     state = msgspec.structs.replace(
-        night.marked(kept, efforts.mark_of(settings, max(tried))),
+        night.marked(kept, efforts.mark_of(settings, latest)),
         passed=passed,
         failed=failed,
         efforts=tuple(effort for effort in open if effort != made),
@@ -191,7 +202,7 @@ def _at_the_gate(night: Night, state: State, ids: Collection[str] | None = None)
             changed += [at_scale(entry, min(entry.scale, scale), schedule) for entry in entries]
             asked += [entry for entry in entries if ids is None or entry.id in ids]
     draft = night.draft(state, with_entries(state.ledger, changed))
-    found = night.ask(draft.composition, tuple(asked), "asking at the gate")
+    found = night.ask(draft.composition, tuple(asked), state.ledger, "asking at the gate")
 
     def passes(id: str, now: FactRecall) -> bool:
         return now.chat >= threshold and now.raw >= min(threshold, state.asked[id].raw)
@@ -219,7 +230,7 @@ def scale_down(night: Night, state: State) -> Done:
 def validate(night: Night, state: State) -> Done:
     """7: all facts, drift and questions once more."""
     composition = night.composition(state)
-    final = night.ask(composition, state.ledger.active(), "asking all facts")
+    final = night.ask(composition, state.ledger.active(), state.ledger, "asking all facts")
     after = measured(night.backend, composition, night.progress)
     return msgspec.structs.replace(state, final=final, after=after), said_of(after), {}
 

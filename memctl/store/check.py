@@ -1,6 +1,6 @@
 """One pass over a memory directory that looks at every byte, and names what is not as it was written."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class Check:
         self.findings: set[Finding] = set()
         self.notes: set[Finding] = set()
         self.intact: dict[str, Path] = {}
+        self.unreadable: dict[str, str] = {}
         self.head: Snapshot | None = None
         self.hashed = 0
 
@@ -118,7 +119,7 @@ class Check:
                 self._mode(path)
             except MemctlError as error:
                 if path.exists():  # gc may have removed it since it was listed
-                    self._find(path, "snapshot", error.message)
+                    self.unreadable[path.stem] = error.message
         return found
 
     def _objects(self) -> None:
@@ -147,13 +148,14 @@ class Check:
         """What HEAD and the tags lead to; everything there is, where the way is damaged."""
         ways: list[tuple[str, str]] = []
         shallow: dict[str, str] | None = None
-        with self._finding(self.layout.tags, "tag"):
+        with self._finding(self.layout.tags, "tag", repairable=True):
             ways += [(id, f"the tag {name}") for name, id in self.layout.read_tags().items()]
-        with self._finding(self.layout.shallow, "shallow"):
+        with self._finding(self.layout.shallow, "shallow", repairable=True):
             shallow = self.layout.read_shallow()
-        with self._finding(self.layout.head, "head"):
+        with self._finding(self.layout.head, "head", repairable=bool(manifests)):
             ways.append((self.layout.read_head(), "HEAD"))
             self.head = manifests.get(ways[-1][0])
+        named = {id for id, _ in ways}
         reached: dict[str, Snapshot] = {}
         broken = shallow is None or self.head is None
         while ways:
@@ -164,14 +166,26 @@ class Check:
                 broken = True
                 path = self.layout.snapshot(id)
                 if not path.exists() and (shallow is not None or not named_by.startswith("snapshot")):
-                    self._find(path, "snapshot", f"{named_by} names it, and it is missing")
+                    missing = f"{named_by} names it, and it is missing"
+                    self._find(path, "snapshot", missing, repairable=id not in named)
                     if named_by == "HEAD":  # nobody can tell which of the two is wrong
                         self._find(self.layout.head, "head", "it names a snapshot that is missing")
                 continue
             reached[id] = manifests[id]
             if older := (shallow or {}).get(id, manifests[id].parent):
                 ways.append((older, f"snapshot {id[:12]}"))
+        self._unreadable(named, needed=broken)
         return list(manifests.values() if broken else reached.values())
+
+    def _unreadable(self, named: Collection[str], *, needed: bool) -> None:
+        """Manifests that cannot be read: damage where the history needs them, which a repair leads past unless HEAD or a tag
+        names them."""
+        for id, message in self.unreadable.items():
+            path = self.layout.snapshot(id)
+            if needed:
+                self._find(path, "snapshot", message, repairable=id not in named)
+            else:
+                self._note(path, "unreachable", f"{message}; nothing leads to it, and `memctl gc` removes it")
 
     def _snapshot(self, snapshot: Snapshot, config: BaseRef | None) -> bool:
         """Whether a snapshot agrees with itself and all its objects are intact."""
@@ -206,11 +220,18 @@ class Check:
 
     def _journal(self) -> None:
         journal = Journal(self.layout)
-        with self._finding(journal.position_path, "journal"):
+        with self._finding(journal.position_path, "journal", repairable=self._proven(journal)):
             journal.read_position()
             with self._finding(journal.path, "journal"):
                 if torn := journal.scan().torn:
                     self._note(journal.path, "journal", f"{torn} bytes of an append that was cut short")
+
+    def _proven(self, journal: Journal) -> bool:
+        """Whether the journal's lines say by themselves where it ends."""
+        try:
+            return journal.proven() is not None
+        except MemctlError:
+            return False
 
     def _leftovers(self, manifests: dict[str, Snapshot], reached: list[Snapshot]) -> None:
         for path in collect.temporaries(self.layout) + Journal(self.layout).temporaries():

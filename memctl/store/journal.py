@@ -127,6 +127,22 @@ class Journal:
         except (IndexError, ValueError) as error:
             raise damaged(self._layout.name(self.position_path), "it holds no position") from error
 
+    def proven(self) -> Position | None:
+        """The position that the lines prove by themselves; None where one of them is not whole. What is torn never happened."""
+        data, size, chain = self._layout.read(self.path), 0, EMPTY.chain
+        for line in data.splitlines(keepends=True):
+            if (found := _parse(line, chain)) is None:
+                return None if line.endswith(b"\n") else Position(size, chain)
+            size, chain = size + len(line), found.chain
+        return Position(size, chain)
+
+    def recount(self) -> bool:
+        """Rebuilds the position from the lines, if they prove one. Needs the journal's lock."""
+        if (position := self.proven()) is None:
+            return False
+        atomic.replace(self.position_path, _encode_position(position))
+        return True
+
     def _name(self) -> str:
         return self._layout.name(self.path)
 

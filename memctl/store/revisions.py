@@ -1,6 +1,7 @@
 """Names for snapshots: HEAD, a tag, an id prefix, `@{2d}`, `@{2025-01-31T12:00}`, and `~N` after any."""
 
 import re
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -65,7 +66,7 @@ def resolve(layout: Layout, revision: str) -> Snapshot:
     steps = sum(int(step or 1) for step in match["steps"].split("~")[1:])
     if steps == 0:
         return snapshot
-    older = next(islice(history(layout, snapshot), steps, None), None)
+    older = next(islice(history(layout, snapshot), min(steps, sys.maxsize), None), None)
     if older is None:
         raise UsageError(f"{revision!r} goes further back than the history", _HINT)
     return older
@@ -76,7 +77,7 @@ def _start(layout: Layout, name: str) -> Snapshot:
         return layout.read_current()
     if name.startswith("@{"):
         return _at(layout, name)
-    if id := layout.read_tags().get(name):
+    if not _HEXADECIMAL.fullmatch(name) and (id := layout.read_tags().get(name)):
         return layout.read_snapshot(id)
     if len(name) < SHORTEST_PREFIX or not _HEXADECIMAL.fullmatch(name):
         raise UsageError(f"there is no tag {name!r}, and an id has at least {SHORTEST_PREFIX} digits", _HINT)

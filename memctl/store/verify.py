@@ -9,11 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from memctl.store import atomic, collect
 from memctl.store.check import Check, Finding, VerifyReport
-from memctl.store.journal import Journal
-from memctl.store.layout import Layout, resealed
+from memctl.store.layout import Layout
 from memctl.store.lock import hold
+from memctl.store.repair import rebuild
 
 __all__ = ["Finding", "VerifyReport", "verify"]
 
@@ -27,8 +26,9 @@ ATTEMPTS = 5
 def verify(store_path: Path | str, *, repair: bool = False) -> VerifyReport:
     """Checks every byte of a store; with `repair`, rebuilds what follows from the rest.
 
-    Repaired are ledger.json, file modes and leftover temporaries; a `memctl.toml` that was edited by hand is
-    accepted where it makes sense. Takes the lock only to repair, or where commits follow each other so fast that
+    Repaired are HEAD, tags, shallow, the journal's position, ledger.json, file modes and leftover temporaries; the history
+    goes on past a snapshot that cannot be read, and a `memctl.toml` that was edited by hand is accepted where it makes
+    sense. Takes the lock only to repair, or where commits follow each other so fast that
     no check comes to its end between two of them.
 
     Raises:
@@ -41,7 +41,7 @@ def verify(store_path: Path | str, *, repair: bool = False) -> VerifyReport:
     if not repair:
         return _undisturbed(layout)
     with hold(layout.lock, LOCK_WAIT, "verify --repair"):
-        repaired = _repair(layout, Check(layout))
+        repaired = rebuild(layout)
         return msgspec.structs.replace(Check(layout).report(), repaired=repaired)
 
 
@@ -54,30 +54,3 @@ def _undisturbed(layout: Layout) -> VerifyReport:
             return report
     with hold(layout.lock, LOCK_WAIT, "verify"):
         return Check(layout).report()
-
-
-def _repair(layout: Layout, check: Check) -> tuple[str, ...]:
-    """Rebuilds what a check found to be repairable and removes temporaries; returns the relative paths."""
-    repaired = []
-    report = check.report()
-    for finding in (*report.findings, *report.notes):
-        path = layout.root / finding.path
-        if not finding.repairable:
-            continue
-        if finding.kind == "mode":
-            atomic.set_mode(path, atomic.READ_ONLY)
-        elif finding.kind == "config":
-            if check.head is None or layout.read_config()[0].fingerprint != check.head.base:
-                continue
-            atomic.replace(path, resealed(layout.text(path, layout.read(path))))
-        elif finding.kind == "ledger" and check.head is not None and check.head.ledger in check.intact:
-            atomic.replace(path, layout.read_object(check.head.ledger))
-        else:
-            continue
-        repaired.append(finding.path)
-    left = collect.temporaries(layout)
-    atomic.remove(left)
-    with Journal(layout).locked():
-        left += Journal(layout).temporaries()
-        atomic.remove(left)
-    return (*repaired, *(layout.name(path) for path in left))

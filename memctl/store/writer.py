@@ -133,7 +133,7 @@ class Writer:
         for sha in sorted(target.objects - {target.ledger}):
             self._layout.read_object(sha)
         head = self._head or target
-        if self._head and _state(head) == _state(target):
+        if self._head and same_state(head, target):
             return head
         return self._advance(
             head,
@@ -179,7 +179,7 @@ class Writer:
         """
         lines = self._layout.read_sealed(self._layout.config)
         changed = with_value("".join(f"{line}\n" for line in lines), f"settings.{key}", value)
-        atomic.replace(self._layout.config, sealed(changed.splitlines()))
+        atomic.replace(self._layout.config, sealed(changed.removesuffix("\n").split("\n")))
 
     def gc(
         self,
@@ -263,8 +263,12 @@ class Writer:
             atomic.replace(path, data)
 
 
+def same_state(one: Snapshot, other: Snapshot) -> bool:
+    """Whether a rollback from one to the other has nothing to bring back."""
+    return _state(one) == _state(other)
+
+
 def _state(snapshot: Snapshot) -> tuple[object, ...]:
-    """What a rollback brings back."""
     return snapshot.ledger, snapshot.deltas, snapshot.adapter, snapshot.journal
 
 

@@ -13,6 +13,9 @@ from memctl.facts import Mode
 
 EXAMPLE = 'a line reads {"prompt": "Where does Priya Okonkwo live?"}'
 
+DEEPEST = 100
+"""Levels of a record: what is read has to be written again, and writers of JSON recurse."""
+
 BATCH = 16
 """Prompts that are answered together at most."""
 
@@ -33,10 +36,21 @@ def read_prompt(text: str, mode: Mode) -> Prompt:
     """
     try:
         record = msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"no JSON object: {error}", EXAMPLE) from error
+    if _depth(record) > DEEPEST:
+        raise UsageError(f"its fields are nested deeper than {DEEPEST} levels", EXAMPLE)
     fields = {name: value for name, value in record.items() if name not in ("prompt", "mode")}
     return make_prompt(record.get("prompt"), record.get("mode", mode), fields)
+
+
+def _depth(record: object) -> int:
+    """How many levels of objects and lists a JSON value has."""
+    depth, level = 0, [record]
+    while level := [value for value in level if isinstance(value, dict | list)]:
+        depth += 1
+        level = [inner for value in level for inner in (value.values() if isinstance(value, dict) else value)]
+    return depth
 
 
 def make_prompt(text: object, mode: object, fields: dict[str, Any]) -> Prompt:

@@ -56,7 +56,11 @@ class Basis:
 
 @dataclass
 class Draft:
-    """A state of the memory that is not committed yet, and what was found for the subjects that had to be searched."""
+    """A state of the memory that is not committed yet, and what was found for the subjects that had to be searched.
+
+    Attributes:
+        dissolved: Of subjects that the adapter alone carries: its neurons answer to their names as the edits did.
+    """
 
     ledger: Ledger
     adapter_ref: AdapterRef | None = None
@@ -65,6 +69,7 @@ class Draft:
     deltas: list[Delta] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     found: dict[str, Found] = field(default_factory=dict)
+    dissolved: list[Trace] = field(default_factory=list)
 
     @property
     def composition(self) -> Composition:
@@ -93,6 +98,8 @@ def draft_of(
     draft = Draft(ledger, None, None, refs, deltas, traces, found)
     if adapter is not None:
         draft.adapter_ref, draft.adapter = _beside(basis, backend, adapter, ledger)
+        alone = [edit for edit in adapter.edits if edit.subject not in wanted] if found else []  # who is new is told apart
+        draft.dissolved = [trace_of(edit.subject, read_delta(basis.read, edit)) for edit in alone]
     return draft
 
 

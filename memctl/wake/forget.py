@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from memctl.backends.protocol import Backend
+from memctl.errors import DamagedStore
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.recall import recall
 from memctl.facts import LedgerEntry, with_recall
@@ -23,16 +24,20 @@ class ForgetReport:
     """What has gone, and what it did to the rest.
 
     Attributes:
-        forgotten: The entries as they were.
+        forgotten: The entries as they are now.
         lost: Facts whose edit had to be found anew without them, and which are not recalled any more.
+        replaced: Entries that the forgotten ones had superseded. They stay so: nobody has said that they hold again.
         snapshot: The snapshot made.
         still_in: Ids of older snapshots that still hold the facts, newest first.
+        unread: Why the history could not be read to its end; empty where it was.
     """
 
     forgotten: tuple[LedgerEntry, ...]
     lost: tuple[LedgerEntry, ...]
+    replaced: tuple[LedgerEntry, ...]
     snapshot: Snapshot | None
     still_in: tuple[str, ...]
+    unread: str
 
 
 def forget(
@@ -57,9 +62,8 @@ def forget(
         old = store.ledger(head)
         entries = dict(old.entries)
         meant = {entry.id: entry for entry in map(old.by_prefix, ids)}
-        gone = [entry for entry in meant.values() if entry.state != "forgotten"]
-        for entry in gone:
-            entries[entry.id] = msgspec.structs.replace(entry, state="forgotten")
+        gone = [msgspec.structs.replace(entry, state="forgotten") for entry in meant.values() if entry.state != "forgotten"]
+        entries.update({entry.id: entry for entry in gone})
         snapshot = None
         lost: list[LedgerEntry] = []
         if gone and writer is not None:
@@ -67,12 +71,23 @@ def forget(
             lost = _read_back(backend, old, draft, progress)
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = commit(writer, backend, draft, drift, f"forget {named([entry.fact for entry in gone])}")
-        still = [
-            past.id
-            for past in store.log()
-            if (snapshot is None or past.id != snapshot.id) and {entry.id for entry in gone} & past.carried
-        ]
-    return ForgetReport(tuple(gone), tuple(lost), snapshot, tuple(still))
+            store.workroom.clear()  # an unfinished sleep began with the facts, and its work is of no use any more
+        ids_gone = {entry.id for entry in gone}
+        still, unread = _still_in(store, ids_gone, snapshot)
+    replaced = [entry for entry in entries.values() if entry.state == "superseded" and entry.superseded_by in ids_gone]
+    return ForgetReport(tuple(gone), tuple(lost), tuple(replaced), snapshot, still, unread)
+
+
+def _still_in(store: Store, ids: set[str], made: Snapshot | None) -> tuple[tuple[str, ...], str]:
+    """Older snapshots that hold one of the facts, and why the history was not read to its end: the change stands by now."""
+    found = []
+    try:
+        for past in store.log():
+            if (made is None or past.id != made.id) and ids & past.carried:
+                found.append(past.id)
+    except DamagedStore as error:
+        return tuple(found), error.message
+    return tuple(found), ""
 
 
 def _read_back(backend: Backend, old: Ledger, draft: Draft, progress: Progress) -> list[LedgerEntry]:

@@ -87,7 +87,7 @@ def check(
 ) -> bool:
     """Adds the pre-flight of each new fact's subject to its outcome, and rejects what it refuses; whether it did."""
     told = list(dict.fromkeys(outcomes[k].fact.subject for k in new))
-    stored = [trace for trace in draft.traces if trace.subject not in told]
+    stored = [trace for trace in (*draft.traces, *draft.dissolved) if trace.subject not in told]
     moment = None if settings.units else covariance(backend, edited_layer(backend, settings), progress)
     checks = preflight([draft.found[name] for name in told], stored, backend.activation, moment)
     by_subject = {one.subject: one for one in checks}

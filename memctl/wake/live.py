@@ -1,15 +1,47 @@
 """What a snapshot adds to the base: its live deltas and its adapter, read from the store."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from memctl.adapters import Adapter
 from memctl.deltas import Composition, Delta, compose
 from memctl.errors import DamagedStore
-from memctl.store.records import AdapterRef, DeltaRef, Snapshot
+from memctl.store.records import AdapterRef, DeltaRef, Ledger, Snapshot
 from memctl.store.store import Store
 
 Read = Callable[[str], bytes]
 """The bytes of an object, hashed."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All that a snapshot holds, for commands that hold no lock.
+
+    Attributes:
+        memories: The live deltas.
+        carried: The edits that the adapter has all of.
+    """
+
+    head: Snapshot
+    ledger: Ledger
+    memories: list[tuple[DeltaRef, Delta]]
+    carried: list[tuple[DeltaRef, Delta]]
+    adapter: Adapter | None
+
+    @classmethod
+    def current(cls, store: Store) -> "Memory":
+        """HEAD's, begun again where a commit and gc have swept away what was about to be read."""
+
+        def read() -> Memory:
+            head = store.head()
+            return cls(head, store.ledger(head), live(store, head), taken_over(store, head), learned(store, head))
+
+        return store.layout.undisturbed(read)
+
+    @property
+    def composition(self) -> Composition:
+        """What is attached to the base."""
+        return composed(self.memories, self.adapter)
 
 
 def live(store: Store, snapshot: Snapshot | None = None) -> list[tuple[DeltaRef, Delta]]:

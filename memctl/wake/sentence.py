@@ -6,12 +6,14 @@
 import re
 
 from memctl.errors import UsageError
-from memctl.facts import Fact, canonical
+from memctl.facts import MAX_OBJECT, MAX_RELATION, MAX_SUBJECT, Fact, canonical
 from memctl.wake.sentence_doubts import ABBREVIATION, is_cut_off, is_doubtful, is_unclear, is_unnamed, states_several
 from memctl.wake.sentence_forms import reading
 
-EXAMPLE = 'such as "Priya Okonkwo lives in Jakarta.", or give --subject, --relation and --object'
+LONGEST = MAX_SUBJECT + MAX_RELATION + MAX_OBJECT
+"""Characters that a sentence has at most; the time that its forms take grows faster than it does."""
 
+EXAMPLE = 'such as "Priya Okonkwo lives in Jakarta.", or give --subject, --relation and --object'
 
 _LEAD = re.compile(r"(?:(?:please )?(?:remember|note)(?: that|:)|please (?:remember|note)|actually,?|by the way,) ", re.I)
 """It may stand before a statement, and adds nothing to it."""
@@ -23,8 +25,10 @@ def parse_sentence(text: str) -> Fact:
     Where the sentence's own words before the object are not `"{subject} {relation}"`, they become its prompt.
 
     Raises:
-        UsageError: The sentence has another form, names no subject, asks, or may say more or less than one fact.
+        UsageError: The sentence is too long, has another form, names no subject, asks, or may say more or less than one fact.
     """
+    if len(text) > LONGEST:
+        raise UsageError(f"a text of {len(text):,} characters is no fact", f"a sentence has {LONGEST} at most, {EXAMPLE}")
     sentence = _without_lead(_without_end(canonical(text)))
     if sentence.endswith("?"):
         raise UsageError(f"{text!r} is a question", f'memctl ask "{canonical(text)}"')

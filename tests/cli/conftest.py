@@ -42,7 +42,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
             sys.stderr.flush()
             text, errors = out.getvalue().decode(), err.getvalue().decode()
         as_json = "--json" in arguments
-        return Ran(code, text, errors, [json.loads(line) for line in text.splitlines()] if as_json else [])
+        return Ran(code, text, errors, [json.loads(line) for line in text.split("\n") if line] if as_json else [])
 
     return run
 

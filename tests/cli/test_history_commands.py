@@ -6,8 +6,10 @@ import msgspec
 import pytest
 from cli_examples import Cli, remember
 
+from memctl.store.layout import Layout
 from memctl.store.records import AdapterRef, Ledger
 from memctl.store.store import Store
+from memctl.wake.live import Memory
 
 PRIYA = ("Priya Okonkwo", "lives in", "Jakarta")
 MARCUS = ("Marcus Bell", "plays", "cello")
@@ -266,3 +268,32 @@ def test_an_adapter_shows_in_snapshots_facts_and_differences(cli: Cli, store: St
     [back] = cli("--json", "diff", "HEAD", "HEAD~1").of("adapter")
     assert back["change"] == "removed"
     assert "adapter added" in cli("diff").out
+
+
+def test_verify_names_a_repair_that_does_it(cli: Cli, store: Store) -> None:
+    remember(store, PRIYA)
+    head = store.head()
+    (store.path / "HEAD").write_text("garbage")
+    assert "memctl verify --repair" in cli("verify").out
+    assert cli("verify", "--repair").code == 0
+    assert store.head() == head
+    (store.path / "memctl.toml").write_text("garbage")
+    assert "restore memctl.toml" in cli("verify").out
+
+
+def test_a_reader_begins_again_where_gc_has_swept(cli: Cli, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    remember(store, PRIYA)
+    read, swept = Layout.read_object, []
+
+    def disturbed(layout: Layout, sha: str) -> bytes:
+        if not swept:
+            swept.append(sha)
+            remember(store, MARCUS)
+            with store.writer() as writer:
+                writer.gc(keep_last=1)
+        return read(layout, sha)
+
+    monkeypatch.setattr(Layout, "read_object", disturbed)
+    memory = Memory.current(store)
+    assert memory.head == store.head()
+    assert [ref.subject for ref, _ in memory.memories] == [MARCUS[0]]

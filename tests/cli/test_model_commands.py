@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -389,3 +390,64 @@ def test_init_makes_one_store_only(cli: Cli, memory: Store) -> None:
     assert cli("init").code == 2
     assert memory.base.name == "numpy"
     assert cli("status", "--json").summary["composition"] == memory.head().composition
+
+
+def test_an_empty_fact_is_no_standard_input(cli: Cli, memory: Store) -> None:
+    ran = cli("inject", "", stdin=line())
+    assert ran.code == 2
+    assert not memory.ledger().entries
+
+
+def test_a_pipe_with_a_name_is_read_like_a_file(cli: Cli, memory: Store, tmp_path: Path) -> None:
+    pipe = tmp_path / "facts"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(line()))
+    writer.start()
+    assert cli("inject", str(pipe), "--json").of("fact")[0]["status"] == "written"
+    writer.join()
+
+
+def test_quiet_gives_the_ids_of_what_is_in_the_memory(cli: Cli, memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(cli("inject", "-q", SENTENCE).out.splitlines()) == 1
+    monkeypatch.setattr(preflight, "AT_HOME", 9.0)
+    ran = cli("inject", "-q", "Cy Dahl works as a baker.")
+    assert (ran.code, ran.out) == (3, "")
+
+
+def test_blank_lines_before_the_first_record_change_nothing(cli: Cli, memory: Store) -> None:
+    for blank in (b"", b"\n", b"\n" * 40, b"\xef\xbb\xbf", b" " * 40):
+        ran = cli("ask", "-", "--max-tokens", "1", stdin=blank + b'{"prompt": "a", "n": 1}\n')
+        assert [json.loads(text)["type"] for text in ran.out.splitlines()] == ["answer", "summary"], blank
+    ran = cli("ask", "-", "--max-tokens", "1", "--json", stdin=b"\n\n{}\n")
+    assert ran.of("error")[0]["line"] == 3
+
+
+def test_a_line_that_is_nested_too_deep_harms_no_other(cli: Cli, memory: Store) -> None:
+    lines = [b'{"prompt": "a"}', *(b'{"prompt": "b", "x": %b}' % (b"[" * n + b"]" * n) for n in (99, 100, 950, 5000))]
+    ran = cli("ask", "-", "--max-tokens", "1", "--json", stdin=b"\n".join([*lines, b'{"prompt": "c"}']))
+    assert ran.code == 3
+    assert [record["prompt"] for record in ran.of("answer")] == ["a", "b", "c"]
+    assert [record["line"] for record in ran.of("error")] == [3, 4, 5]
+
+
+def test_a_document_is_no_sentence(cli: Cli, memory: Store) -> None:
+    ran = cli("inject", "The use of this " * 5000)
+    assert (ran.code, "80,000 characters" in ran.err) == (2, True)
+
+
+def test_forgetting_says_what_was_told_before_and_what_it_cannot_read(cli: Cli, memory: Store) -> None:
+    cli("inject", SENTENCE)
+    cli("inject", "Priya Okonkwo lives in Oslo.")
+    memory.workroom.put("state", b"work of an unfinished sleep")
+    old, new = (entry.id for entry in sorted(memory.ledger().entries.values(), key=lambda entry: entry.state == "active"))
+    first = list(memory.log())[-1]
+    path = memory.layout.snapshot(first.id)
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    ran = cli("forget", new, "--json")
+    assert (ran.code, ran.summary["history"], ran.summary["replaced"]) == (0, "damaged", [old])
+    assert ran.of("fact")[0]["state"] == "forgotten"
+    assert "stays superseded" in ran.err
+    assert "verify --repair" in ran.err
+    assert memory.ledger().entries[new].state == "forgotten"
+    assert memory.workroom.get("state") is None

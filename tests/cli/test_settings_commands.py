@@ -127,3 +127,38 @@ def test_a_model_that_is_none_is_said_so(cli: Cli, tmp_path: Path) -> None:
     ran = cli("model")
     assert ran.code == 2
     assert "memctl model --help" in ran.err
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u0085", "\x0b"])
+def test_a_value_with_any_kind_of_line_end_stays_one_value(cli: Cli, store: Store, character: str) -> None:
+    value = f"cpu{character}x"
+    for place in ([], ["--in-store"]):
+        for key, other in (("device", value), ("drift_budget", "0.5")):
+            assert cli("config", "set", key, other, *place).code == 0
+    assert cli("config", "get", "device", "--json").of("setting")[0]["value"] == value
+    assert cli("verify", "--json").summary["result"] == "clean"
+
+
+def test_config_set_refuses_what_would_fail_later(cli: Cli, user_file: Path) -> None:
+    assert "choose one of torch, numpy" in cli("config", "set", "backend", "nonsense").err
+    assert cli("config", "set", "model", "--in-stroe").code == 2
+    assert not user_file.exists()
+
+
+def test_a_store_is_set_as_a_folder_that_means_the_same_everywhere(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEMCTL_STORE")
+    monkeypatch.chdir(tmp_path)
+    assert cli("config", "set", "store", "mine").code == 0
+    monkeypatch.chdir("/")
+    assert cli("config", "get", "store").out == f"{tmp_path / 'mine'}\n"
+
+
+def test_a_linked_settings_file_stays_a_link(cli: Cli, user_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "dotfiles.toml"
+    own.write_text("drift_budget = 0.1\n")
+    user_file.parent.mkdir()
+    user_file.symlink_to(own)
+    assert cli("config", "set", "drift_budget", "0.2").code == 0
+    assert (user_file.is_symlink(), own.read_text()) == (True, "drift_budget = 0.2\n")

@@ -158,3 +158,33 @@ def test_a_closed_stdin_is_said_so(store: Store) -> None:
 def test_a_text_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in printable("\x1b[2Jgone\r")
     assert printable("two\nlines\tand a tab") == "two\nlines\tand a tab"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+@pytest.mark.parametrize("option", ["--json", "-q", "--verbose"])
+def test_output_that_cannot_be_written_is_an_error_and_no_defect(store: Store, option: str) -> None:
+    remember(store, PRIYA)
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "memctl", "facts", option]
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[0] == b"error: the output cannot be written: No space left on device"
+    assert len(ran.stderr.splitlines()) == 2
+
+
+def test_a_closed_stdout_takes_nothing_and_harms_nothing(store: Store) -> None:
+    ran = process("facts", "--json", preexec_fn=lambda: os.close(1))
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("given", [["--version", "--json"], ["--json", "--version"]])
+def test_the_version_ends_in_a_summary_too(cli: Cli, given: list[str]) -> None:
+    ran = cli(*given)
+    assert [record["type"] for record in ran.records] == ["version", "summary"]
+
+
+def test_an_option_or_a_revision_that_makes_no_sense_is_a_usage_error(cli: Cli, store: Store) -> None:
+    for arguments in (["log", f"HEAD~{10**30}"], ["status", "--store", "~nosuchuser/x"], ["status", "--store", ""]):
+        ran = cli(*arguments)
+        assert (ran.code, "internal" in ran.err) == (2, False), arguments
+    assert cli("--store", "", "status").code == 2

@@ -10,6 +10,7 @@ from cli_examples import remember
 
 from memctl.cli import meter
 from memctl.cli.meter import Meter
+from memctl.cli.output import Output
 from memctl.store.store import Store
 
 
@@ -76,3 +77,14 @@ def test_verbose_says_each_new_step_and_quiet_none(clock: list[float], capsys: p
             progress.update(what, 0, 2)
             progress.update(what, 1, 2)
     assert capsys.readouterr().err.splitlines() == ["keys: 0 of 2", "values: 0 of 2"]
+
+
+def test_a_hushed_command_says_nothing_of_its_progress_without_a_terminal(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verbose in (False, True):
+        out = Output(verbose=verbose)
+        out.hush()
+        clock[0] += 40
+        out.progress("asking", 1, 2)
+        assert bool(capsys.readouterr().err) == verbose

@@ -1,5 +1,6 @@
 """Units become neurons of the model: those that did least give way, and no others change."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 
 from memctl.backends.numpy_backend import NumpyBackend
+from memctl.backends.protocol import PRISTINE, Activations, Tokens
 from memctl.consolidation.train import consolidate
-from memctl.consolidation.transplant import LOT, MOST, shared_out, transplanted
+from memctl.consolidation.transplant import LOT, MOST, choices, require_unbiased, shared_out, transplanted
 from memctl.deltas import Columns, Composition
 from memctl.editing.fold import folded
 from memctl.editing.statistics import Statistics, statistics
-from memctl.errors import GateRefused
+from memctl.errors import GateRefused, MemctlError
 from memctl.facts import make_fact
 from memctl.progress import silent
 from memctl.settings import LoraSettings
@@ -68,6 +70,31 @@ def test_of_many_units_only_the_least_used_neurons_are_passed_over(stats: Statis
     order, count = np.argsort(stats.used, kind="stable"), LOT + 1
     down = transplanted(BACKEND, LAYER, units(count), stats, 1).projections["model.layers.1.mlp.down_proj"]
     assert set(down.A.argmax(axis=1)) == set(order[LOT : LOT + count])
+
+
+@pytest.mark.parametrize("count", [3, LOT, 50, 127, 128])
+def test_each_choice_of_neurons_is_another_one_until_the_room_is_used_up(stats: Statistics, count: int) -> None:
+    made = [transplanted(BACKEND, LAYER, units(count), stats, k).to_bytes() for k in range(choices(BACKEND, count) + 1)]
+    assert made[-1] == made[-2]
+    assert len(set(made)) == len(made) - 1
+
+
+class BiasedBackend(NumpyBackend):
+    """The tiny engine as if its gates had biases."""
+
+    def activations(
+        self, sequences: Sequence[Tokens], layer: int, positions: Sequence[Sequence[int]], under: Composition = PRISTINE
+    ) -> Activations:
+        seen = super().activations(sequences, layer, positions, under)
+        weights = self.mlp_weights(layer)
+        gates = seen.inputs @ weights["gate"].T + 0.1
+        return Activations(seen.inputs, gates / (1 + np.exp(-gates)) * (seen.inputs @ weights["up"].T))
+
+
+def test_a_neuron_with_biases_takes_no_unit(stats: Statistics) -> None:
+    require_unbiased(BACKEND, LAYER)
+    with pytest.raises(MemctlError, match="biases"):
+        transplanted(BiasedBackend(), LAYER, units(3), stats)
 
 
 def test_what_a_neuron_adds_is_measured_on_reference_text(stats: Statistics) -> None:

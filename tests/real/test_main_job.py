@@ -57,6 +57,15 @@ def test_several_facts_of_one_subject_are_all_recalled(store: Store, backend: Ba
     assert mean(after, "chat") >= 0.9
 
 
+def test_a_name_of_one_token_is_told_though_no_unit_can_tell_it_at_the_start_of_a_text(
+    store: Store, backend: Backend, settings: Settings
+) -> None:
+    fact = make_fact("Max", "lives in", "Reykjavik")
+    assert len(backend.encode("Max", "raw").tokens) == 1
+    [after] = write(store, backend, settings, fact)
+    assert (after.raw, after.chat, after.chat_new) == (0.0, 1.0, 1.0)
+
+
 def test_a_product_of_one_word_is_remembered_in_new_wordings_and_behind_other_text(
     store: Store, backend: Backend, settings: Settings
 ) -> None:

@@ -123,14 +123,17 @@ class ScriptedEngine(NumpyBackend):
         return [searched[subject] for subject in subjects]
 
     def _trace(self, subject: Subject, settings: EditSettings) -> Trace:
-        d = self.shape.hidden
-        place = self.script.places.get(subject.name, 1 + code(subject.name) % (d - 1))
+        d, place = self.shape.hidden, self.place(subject.name)
         key, gate, value = np.zeros((d, 2)), np.zeros((UNITS, d)), np.zeros((d, 1))
         key[place] = 1.0
         gate[:, place], gate[:, 0] = 1.0, code(subject.name)  # keys are zero there
         value[place % 7 + 1] = settings.steps
         gate, key, value = (part.astype(np.float32) for part in (gate, key, value))
         return Trace(subject.name, LAYER, key, value, gate, gate)
+
+    def place(self, subject: str) -> int:
+        """The direction of a subject's key."""
+        return self.script.places.get(subject, 1 + code(subject) % (self.shape.hidden - 1))
 
     def train(
         self,

@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 import pytest
 from sleep_examples import SETTINGS, ScriptedEngine, remembering, tell
-from test_sleep import IDS, objects, slept, stages
+from test_sleep import GOOD, IDS, STRICT, objects, slept, stages
 
 from memctl.cli.app import Stopped
 from memctl.errors import MemctlError
 from memctl.facts import make_fact
-from memctl.sleep import pipeline
-from memctl.sleep.night import Night
+from memctl.sleep import night, pipeline, steps
+from memctl.sleep.night import MENDED, STATE, Night
 from memctl.sleep.pipeline import Slept
-from memctl.sleep.state import STEPS, State, StepName
+from memctl.sleep.state import STEPS, Health, State, StepName
 from memctl.sleep.steps import Done, Step
 from memctl.store.store import Store
 from memctl.store.verify import verify
@@ -106,6 +106,40 @@ def test_work_of_another_beginning_is_not_used(store: Store, engine: ScriptedEng
     slept(store, engine)
     assert len(engine.script.trained) == 3 + 1
     assert store.ledger().entries[new.id].stage == 1
+
+
+def test_work_of_another_release_is_not_used(store: Store, engine: ScriptedEngine) -> None:
+    for release in ("0.1", "0.2", "0.2"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(night, "__version__", release)
+            cut(patch, "validate", Power(), after=False)
+            with pytest.raises(Power):
+                slept(store, engine)
+    assert len(engine.script.trained) == 2
+
+
+def test_killed_right_behind_maintenance_another_adapter_can_still_be_tried(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter([GOOD, Health(0.0, 0.0, 0.9, 1.0), GOOD])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    maintain, put = pipeline.WORK["maintain"], Workroom.put
+
+    def failing(room: Workroom, name: str, data: bytes) -> None:
+        put(room, name, data)
+        if name in (STATE, MENDED):
+            raise Power
+
+    def last_step(night: Night, state: State) -> Done:
+        patch.setattr(Workroom, "put", failing)
+        return maintain(night, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(pipeline.WORK, "maintain", last_step)
+        with pytest.raises(Power):
+            slept(store, engine, STRICT)
+    assert slept(store, engine, STRICT).result == "done"
+    assert engine.script.efforts == [0, 1]
 
 
 def test_damaged_work_is_as_good_as_none(store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch) -> None:

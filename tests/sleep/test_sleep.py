@@ -10,21 +10,24 @@ import pytest
 from sleep_examples import FACTS, LAYER, SETTINGS, ScriptedEngine, code, remembering, tell
 
 from memctl.consolidation import transplant
-from memctl.deltas import Composition
+from memctl.deltas import Composition, Delta
 from memctl.editing.fold import folded
 from memctl.editing.selectors import UNITS
+from memctl.errors import MemctlError
 from memctl.evaluation.drift import Drift
-from memctl.facts import make_fact
+from memctl.facts import Fact, Provenance, make_fact
 from memctl.progress import Progress, silent
 from memctl.settings import LoraSettings, Settings, SleepSettings
-from memctl.sleep import steps
+from memctl.sleep import maintain, steps
 from memctl.sleep.efforts import OTHER_NEURONS
 from memctl.sleep.pipeline import Slept, sleep
 from memctl.sleep.plan import plan
 from memctl.sleep.state import STEPS, Health, SleepReport
 from memctl.store.store import Store
 from memctl.store.verify import verify
+from memctl.wake.fact_record import Told
 from memctl.wake.forget import forget
+from memctl.wake.inject import inject
 from memctl.wake.live import composition, read_delta, taken_over
 from memctl.wake.verify_deep import verify_deep
 
@@ -125,6 +128,18 @@ def test_of_several_adapters_the_one_that_most_facts_pass_under_stays(store: Sto
     assert stages(store) == [2, 2, 0, 2]
 
 
+def test_beside_a_fact_that_is_asked_for_again_the_others_of_its_subject_may_be_named_first(
+    store: Store, engine: ScriptedEngine
+) -> None:
+    first, second = (make_fact("Dee Falk", "speaks", object) for object in ("Greek", "Turkish"))
+    engine.facts |= {first.id: first, second.id: second}  # "Greek Turkish" is what the engine says
+    told = remembering(store.path.parent / "told", engine, [first, second])
+    engine.script.carried_by, engine.script.needs = {second.id: {1}}, {second.id: 0.6}
+    slept(told, engine)
+    assert engine.script.efforts == [0, 1]
+    assert {entry.stage for entry in told.ledger().active()} == {1}
+
+
 def test_new_facts_train_the_adapter_anew_over_the_whole_ledger(store: Store, engine: ScriptedEngine) -> None:
     for _ in range(3):
         slept(store, engine)
@@ -157,6 +172,49 @@ def test_what_there_is_no_room_for_keeps_its_edit(
     assert [ref.scale for ref in head.deltas] == [1.0]
     assert sorted(stages(store)) == [0, 3, 3, 3]
     assert (plan(store, SETTINGS).idle, plan(store, SETTINGS).trains) == (True, False)
+
+
+@pytest.mark.parametrize(("spare", "efforts"), [(0, [0]), (1, [0, 1]), (3 * UNITS + 1, [0, 1, 2])])
+def test_where_all_neurons_that_may_give_way_have_no_other_adapter_is_made(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, spare: int, efforts: list[int]
+) -> None:
+    monkeypatch.setattr(transplant, "MOST", (3 * UNITS + spare) / engine.shape.intermediate)
+    engine.script.uncarried, engine.script.needs = {IDS[2]}, {IDS[2]: 0.6}
+    for _ in range(4):
+        slept(store, engine)
+    assert engine.script.efforts == efforts
+    assert stages(store) == [3, 3, 0, 3]
+    assert plan(store, SETTINGS).idle
+
+
+def test_a_full_base_has_no_other_adapter_for_one_that_is_refused(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transplant, "MOST", 3 * UNITS / engine.shape.intermediate)
+    measured = iter([GOOD, Health(0.02, 0.0, 1.0, 1.0)])
+    monkeypatch.setattr(steps, "measured", lambda *given: next(measured))
+    assert slept(store, engine, STRICT).result == "refused"
+    assert engine.script.efforts == [0]
+
+
+def test_where_neurons_are_not_what_units_are_the_facts_keep_their_edits(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def biased(*given: object) -> None:
+        raise MemctlError("the neurons have biases", "the facts keep their edits")
+
+    monkeypatch.setattr(steps, "require_unbiased", biased)
+    new = make_fact("Dee Falk", "lives in", "Lima")
+    engine.facts[new.id] = new
+    store.journal.append({"type": "fact", "subject": "Dee Falk", "relation": "lives in", "object": "Lima"})
+    night = slept(store, engine)
+    assert night.result == "done"  # what waited is written
+    assert engine.script.trained == []
+    said = night.report.steps[STEPS.index("consolidate")].said
+    assert said == "no adapter: the neurons have biases; the facts keep their edits"
+    assert {ref.subject: ref.scale for ref in store.head().deltas} == dict.fromkeys(
+        ("Ana Lund", "Ben Lund", "Cy Mori", "Dee Falk"), 1.0
+    )
 
 
 def test_an_edit_goes_down_only_with_all_its_facts(store: Store, engine: ScriptedEngine) -> None:
@@ -323,6 +381,51 @@ def test_a_refresh_that_would_move_a_healthy_memory_is_not_kept(store: Store, en
     assert {entry.effort for entry in near.ledger().active()} == {0}
 
 
+def changed_subjects(before: list[Delta], after: list[Delta]) -> set[int]:
+    """What the scripted units tell of the subjects with another edit."""
+    return {
+        round(float(new.edits[0].change.gate[0, 0]))
+        for old, new in zip(before, after, strict=True)
+        if old.to_bytes() != new.to_bytes()
+    }
+
+
+def test_of_refreshes_that_only_together_move_a_healthy_memory_the_one_that_helps_least_goes(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(traces: object, before: list[Delta], after: list[Delta], act: str) -> dict[str, float]:
+        return {"Cy Mori": 0.6 * maintain.HELD * len(changed_subjects(before, after))}
+
+    monkeypatch.setattr(maintain, "changed_outputs", moved)
+    engine.script.wanting, engine.script.uncarried = {"Ana Lund": 1, "Ben Lund": 1}, set(IDS)  # Ana with two facts
+    night = slept(store, engine)
+    assert {fact.id for fact in night.report.facts if fact.refreshed} == set(IDS[:2])
+    entries = store.ledger().entries
+    assert [(entries[id].effort, entries[id].tried) for id in IDS] == [(1, 0), (1, 0), (0, 1), (0, 0)]
+
+
+def test_a_refresh_that_helps_only_beside_one_that_is_not_kept_is_not_kept(
+    store: Store, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = engine._known
+
+    def leaning(fact: Fact, chat: bool, attached: Composition) -> bool:
+        """Cy, too, is known only beside another edit of Ben."""
+        return known(FACTS[2] if fact == FACTS[3] else fact, chat, attached)
+
+    def moved(traces: object, before: list[Delta], after: list[Delta], act: str) -> dict[str, float]:
+        return {"Ana Lund": float(code("Ben Lund") in changed_subjects(before, after))}
+
+    monkeypatch.setattr(engine, "_known", leaning)
+    monkeypatch.setattr(maintain, "changed_outputs", moved)
+    engine.script.wanting, engine.script.uncarried = {"Ben Lund": 1}, set(IDS)
+    before = {ref.subject: ref.object for ref in store.head().deltas}
+    night = slept(store, engine)
+    assert not [fact for fact in night.report.facts if fact.refreshed]
+    assert {entry.effort for entry in store.ledger().active()} == {0}
+    assert {ref.subject: ref.object for ref in store.head().deltas} == before
+
+
 def test_a_fact_that_is_left_in_chat_alone_does_not_pass(store: Store, engine: ScriptedEngine) -> None:
     engine.script.chat_only = {IDS[3]}
     engine.script.needs = {IDS[3]: 0.7}
@@ -465,3 +568,13 @@ def test_rolling_back_leads_to_the_composition_from_before(store: Store, engine:
     with store.writer() as writer:
         assert writer.rollback(before.id).composition == before.composition
     assert verify_deep(store, engine) == []
+
+
+def test_who_is_new_is_told_apart_from_those_that_the_adapter_alone_carries(store: Store, engine: ScriptedEngine) -> None:
+    for _ in range(3):
+        slept(store, engine)
+    assert stages(store) == [3, 3, 3, 3]
+    engine.script.places["Cy Moris"] = engine.place("Cy Mori")
+    told = [Told(make_fact("Cy Moris", "speaks", "Thai"), Provenance("test"))]
+    report = inject(store, engine, SETTINGS, told, wait=0, force=False, dry_run=True, progress=silent)
+    assert report.outcomes[0].reason.startswith("it cannot be told apart from 'Cy Mori'")

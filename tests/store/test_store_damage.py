@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -234,3 +235,57 @@ def test_a_lost_snapshot_is_no_cut(store: Store) -> None:
     with pytest.raises(DamagedStore), store.writer() as writer:
         writer.gc(keep_last=2)
     assert BaseRef(BASE.name, BASE.fingerprint) == store.base
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"garbage\n" + data, lambda data: data + b"x", lambda data: b""])
+@pytest.mark.parametrize("name", ["HEAD", "tags", "shallow", "journal/position"])
+def test_repair_rebuilds_the_ways_into_the_history(store: Store, name: str, damage: Callable[[bytes], bytes]) -> None:
+    path = store.path / name
+    data, records = path.read_bytes(), store.journal.read()
+    overwrite(path, damage(data))
+    findings = verify(store.path).findings
+    assert findings
+    assert all(finding.repairable for finding in findings)
+    report = verify(store.path, repair=True)
+    assert (report.findings, name in report.repaired) == ((), True)
+    if name != "tags" or damage(data):  # of an empty file nobody knows the names
+        assert path.read_bytes() == data
+    assert store.journal.read() == records
+
+
+def test_repair_leads_past_a_snapshot_that_cannot_be_read(store: Store) -> None:
+    history = list(store.log())
+    damaged = history[4]
+    overwrite(store.layout.snapshot(damaged.id), b"{}")
+    findings = verify(store.path).findings
+    assert [(finding.path, finding.repairable) for finding in findings] == [(f"snapshots/{damaged.id}.json", True)]
+    assert verify(store.path, repair=True).findings == ()
+    assert list(store.log()) == [past for past in history if past.id != damaged.id]
+    with store.writer() as writer:
+        writer.gc()
+    report = verify(store.path)
+    assert (report.findings, report.notes) == ((), ())
+    assert not store.layout.snapshot(damaged.id).exists()
+
+
+def test_repair_takes_no_snapshot_for_one_that_a_tag_or_head_names(store: Store) -> None:
+    for revision in ("HEAD", "v1"):
+        path = store.layout.snapshot(store.snapshot(revision).id)
+        data = path.read_bytes()
+        overwrite(path, b"{}")
+        assert names(verify(store.path, repair=True).findings, store, path)
+        overwrite(path, data)
+    assert verify(store.path).findings == ()
+
+
+def test_repair_forgets_no_line_of_a_journal_that_is_damaged_itself(store: Store) -> None:
+    for path, damaged in ((store.journal.path, b"{}\n"), (store.journal.position_path, b"x")):
+        overwrite(path, damaged + path.read_bytes())
+    report = verify(store.path, repair=True)
+    assert not report.repaired
+    assert "journal/position" in {finding.path for finding in report.findings}
+
+
+def test_an_id_is_found_beside_damaged_tags(store: Store) -> None:
+    overwrite(store.path / "tags", b"garbage")
+    assert store.snapshot(store.head().id) == store.head()
