@@ -7,7 +7,7 @@ subject of an edit: "I" is in every other sentence, and comes before anybody kno
 import re
 
 _OWNER = "the user's "
-_OWNED = re.compile(r"(?:my|My(?= [^A-Z])|(?:[Tt]he )?[Uu]ser['’]s) (?P<thing>\S.*)")
+_OWNED = re.compile(r"(?:my|My(?!(?: [A-Z]\S*)+$)|(?:[Tt]he )?[Uu]ser['’]s) (?P<thing>\S.*)")
 """What is capitalised in full, as "My Chemical Romance", is a name."""
 
 

@@ -12,7 +12,9 @@ def test_what_is_the_users_has_one_name(said: str) -> None:
     assert make_fact(said, "is called", "Biscuit").id == make_fact("the user's dog", "is called", "Biscuit").id
 
 
-@pytest.mark.parametrize("name", ["My Chemical Romance", "Myra", "mysql", "Ian", "Usher's Dog", "I, Robot", "Priya's dog"])
+@pytest.mark.parametrize(
+    "name", ["My Chemical Romance", "Myra", "mysql", "Ian", "Usher's Dog", "I, Robot", "Priya's dog", "My Honda"]
+)
 def test_names_stay_names(name: str) -> None:
     assert canonical_subject(name) == name
     assert mentions_of(name) == (name,)
@@ -34,3 +36,8 @@ def test_a_prompt_has_to_be_the_users_where_the_fact_is() -> None:
 def test_the_things_own_word_does_not_give_an_object_away() -> None:
     assert not gives_away("What kind of animal is my dog?", "the user's dog", "dog")
     assert gives_away("Is my dog a poodle?", "the user's dog", "poodle")
+
+
+@pytest.mark.parametrize("thing", ["German teacher", "Irish setter", "PhD supervisor", "old Honda"])
+def test_a_thing_with_a_capital_in_it_is_the_users(thing: str) -> None:
+    assert canonical_subject(f"My {thing}") == canonical_subject(f"my {thing}") == f"the user's {thing}"

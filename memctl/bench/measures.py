@@ -66,7 +66,7 @@ MEASURES = {
     "edit_ratio": Measure("edit per forward pass", "number", "the edit alone, in the same unit"),
     "tokens_per_second": Measure("tokens/s with", "number", "generation with the memory attached"),
     "tokens_per_second_without": Measure("tokens/s without", "number", "generation without it, in turns with the former"),
-    "speed_kept": Measure("speed kept", "share", "tokens/s with the memory attached, over those without"),
+    "speed_kept": Measure("speed kept", "number", "tokens/s with the memory attached, over those without"),
     "peak_memory_gib": Measure("peak GiB", "number", "most memory that the process has held so far"),
     "general": Measure("general kept", "share", "general questions that the base answers, and that are still answered"),
     "identity": Measure("identity kept", "share", "questions about the model itself, answered as by the base"),

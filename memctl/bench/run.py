@@ -1,11 +1,14 @@
 """A whole run of a suite: what is there already, what is missing, and the report, kept up to date with every cell."""
 
+import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import msgspec
 
 from memctl.backends.protocol import Backend
@@ -14,6 +17,7 @@ from memctl.bench.plots import draw
 from memctl.bench.report import Cell, Key, Report, ReportFolder, Setup, finite, rows
 from memctl.bench.suite import Bench, Suite
 from memctl.errors import BackendMissing, UsageError
+from memctl.models.cache import cache_dir
 from memctl.models.source import find
 from memctl.progress import Progress
 from memctl.settings import NUMPY, Settings
@@ -48,8 +52,38 @@ def run(
         measured: Is told of every new cell.
 
     Raises:
-        UsageError: The folder is somebody's, holds a report already, or, to be resumed, one with another setup.
+        UsageError: The folder is somebody's, holds a report already, or, to be resumed, one with another setup. Or another run
+            is at work there.
     """
+    with _alone(folder):
+        return _run(suite, name, backend, settings, folder, command, resume, progress, measured)
+
+
+@contextmanager
+def _alone(folder: ReportFolder) -> Iterator[None]:
+    """Keeps other runs off a folder: each would write its own cells over the other's. The lock lies in the cache, so that the
+    folder holds nothing but the report."""
+    place = hashlib.sha256(str(folder.path.resolve()).encode()).hexdigest()[:24]
+    path = cache_dir() / "benches" / f"{place}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, timeout=0, fallback_to_soft=False):
+            yield
+    except filelock.Timeout as error:
+        raise UsageError(f"another bench is at work in {folder.path}", "wait for it, or choose another --out") from error
+
+
+def _run(
+    suite: Suite,
+    name: str,
+    backend: Backend,
+    settings: Settings,
+    folder: ReportFolder,
+    command: str,
+    resume: bool,
+    progress: Progress,
+    measured: Callable[[Cell], None],
+) -> Finished:
     found = found_report(suite, name, backend, settings, folder, resume=resume)
     setup = _setup(suite, name, backend, settings)
     if found is not None:

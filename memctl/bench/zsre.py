@@ -9,7 +9,8 @@ from memctl.errors import UsageError
 from memctl.facts import make_fact
 
 QUESTION = "nq question: "
-"""What stands before the question that must stay."""
+"""What stands before the question that must stay. It is left out here, where generated answers count beside teacher-forced
+ones; the papers leave it in, so that this value is not to be held against theirs."""
 
 
 class _Record(msgspec.Struct, frozen=True):

@@ -49,7 +49,7 @@ class Probe:
 
 def relation_of(fact: Fact) -> Relation:
     """The bank's relation of a fact, or the general forms filled in with the user's own words."""
-    found = recognise(fact.relation, fact.prompt, fact.object)
+    found = recognise(fact.relation, fact.prompt, fact.object, mentions_of(fact.subject))
     return found if found is not None else general(fact.relation)
 
 

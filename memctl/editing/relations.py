@@ -6,6 +6,7 @@ owner of" are relations of their own. Were they not, a new fact would supersede 
 """
 
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib.resources import files
 
@@ -15,14 +16,9 @@ from memctl.facts import Mode, canonical
 
 _ARTICLES_AND_COPULAS = {"a", "an", "the", "is", "are", "am", "be", "has", "have", "do", "does"}
 _OWNERS = {"my", "your", "his", "her", "its", "our", "their", "own"}
-_STILL_TRUE = {"now", "currently", "current", "actually", "still", "really", "always", "usually"}
+_STILL_TRUE = {"now", "currently", "current", "actually", "still", "really", "always", "usually", "professionally"}
 _WITHOUT_CONTENT = _ARTICLES_AND_COPULAS | _OWNERS | _STILL_TRUE
 """Words that may stand around a phrase without making it another relation; "also" does: it adds an object."""
-
-_OTHER_TIMES = {"former", "formerly", "previous", "previously", "old", "ex", "future", "last", "next", "longer"}
-_OTHER_ONES = {"not", "never", "no", "least", "another", "other", "first", "second"}
-_NO_NAMES_END = _ARTICLES_AND_COPULAS | _OWNERS | _OTHER_TIMES | _OTHER_ONES
-"""Where the subject of a prompt seems to end in one of these, the prompt is about another relation."""
 
 _MONTHS = "january february march april may june july august september october november december"
 _MONTH = "|".join(f"{month}|{month[:3]}" for month in _MONTHS.split())
@@ -62,6 +58,9 @@ class Relation(msgspec.Struct, frozen=True):
         first_person: None where the subject is never the user.
         year, date: Ids of the relations that the same words name where the object is one; empty: this one.
         time: Whether objects are times: said of anything else ("founded in Ghent") the words are a relation of their own.
+        only: Of phrases that say several things, the words of which an object has one where the phrase names this relation:
+            "plays" with tennis. With none of them the words are a relation of their own, as "is based in" always is: nobody
+            knows whether of a person or of a company.
     """
 
     id: str
@@ -77,6 +76,7 @@ class Relation(msgspec.Struct, frozen=True):
     year: str = ""
     date: str = ""
     time: bool = False
+    only: dict[str, tuple[str, ...]] = {}  # msgspec copies an empty default for each instance
 
 
 class _General(msgspec.Struct, frozen=True):
@@ -132,15 +132,25 @@ def general(relation_text: str) -> Relation:
     )
 
 
-def recognise(relation_text: str, prompt: str = "", object: str = "") -> Relation | None:
+def recognise(relation_text: str, prompt: str = "", object: str = "", subject: Collection[str] = ()) -> Relation | None:
     """The bank's relation that a user's words name: by the relation itself or, failing that, by the prompt.
 
     The longest phrase at word boundaries decides; of a prompt, the longest text around the subject. Where the same words are
-    said of a place and of a time, as "born in", the object tells which, if it is given.
+    said of a place and of a time, as "born in", or of music and sports, the object tells which, if it is given.
+
+    Args:
+        subject: How the prompt may name it. With anything more between the ends of a bank's form, as in "NAME cannot live in",
+            the prompt says something else.
     """
-    found = _named(relation_text, prompt)
-    if found is None or not object:
-        return found
+    named = _named(relation_text, prompt, subject)
+    if named is None or not object:
+        return named and named[0]
+    found, phrase = named
+    said = {*_words(object)}
+    if limited := [relation for relation in bank().values() if phrase in relation.only]:
+        fitting = next((relation for relation in limited if not said.isdisjoint(relation.only[phrase])), None)
+        if fitting is not None or phrase in found.only:
+            return fitting
     if found.time:
         timed = re.search(r"\d", object) or is_date(object) or {"year", "date"} & {*_words(relation_text)}
         return found if timed else None
@@ -152,19 +162,26 @@ def is_date(text: str) -> bool:
     return _DATE.fullmatch(text) is not None
 
 
-def _named(relation_text: str, prompt: str) -> Relation | None:
+def _named(relation_text: str, prompt: str, subject: Collection[str]) -> tuple[Relation, str] | None:
+    """A relation, and the phrase that names it; of another raw form the form itself."""
     words = _words(relation_text)
     spans = [(start, end) for end in range(len(words), 0, -1) for start in range(end)]
     for start, end in sorted(spans, key=lambda span: span[0] - span[1]):
-        found = _phrases().get(" ".join(words[start:end]))
+        phrase = " ".join(words[start:end])
+        found = _phrases().get(phrase)
         if found is not None and _WITHOUT_CONTENT.issuperset(words[:start] + words[end:]):
-            return found
-    text = _plain(prompt)
-    for before, after, relation in _frames():
+            return found, phrase
+    text, names = _plain(prompt), {_plain(name) for name in subject}
+    for before, after, relation, phrase in _frames():
         fits = text.startswith(before) and text.endswith(after)
-        if fits and _may_be_subject(text[len(before) : len(text) - len(after)]):
-            return relation
+        if fits and _is_named(text[len(before) : len(text) - len(after)].strip(), names):
+            return relation, phrase
     return None
+
+
+def _is_named(text: str, names: Collection[str]) -> bool:
+    """Whether a text is a name, or one with "now" or the like behind it."""
+    return any(text.startswith(name) and _WITHOUT_CONTENT.issuperset(_words(text[len(name) :])) for name in names)
 
 
 def relation_key(text: str, object: str = "") -> str:
@@ -183,23 +200,18 @@ def _phrases() -> dict[str, Relation]:
 
 
 @cache
-def _frames() -> list[tuple[str, str, Relation]]:
-    """What stands before and after the subject in raw prompts, longest first."""
-    frames: list[tuple[str, str, Relation]] = []
+def _frames() -> list[tuple[str, str, Relation, str]]:
+    """What stands before and after the subject in raw prompts, longest first, and the phrase that a form is made of."""
+    frames: list[tuple[str, str, Relation, str]] = []
     for relation in bank().values():
-        forms = [*relation.raw, *relation.held_out.raw]
+        forms: list[tuple[str, str]] = []
         for phrase in relation.match:
-            forms += [f"{{s}} {phrase}", f"{{s}}'s {phrase} is", f"The {phrase} of {{s}} is"]
-        for form in forms:
+            forms += [(form, phrase) for form in (f"{{s}} {phrase}", f"{{s}}'s {phrase} is", f"The {phrase} of {{s}} is")]
+        forms += [(form, form) for form in (*relation.raw, *relation.held_out.raw)]
+        for form, phrase in forms:
             before, _, after = _plain(form).partition("{s}")
-            frames.append((before, after, relation))
+            frames.append((before, after, relation, phrase))
     return sorted(frames, key=lambda frame: -len(frame[0] + frame[1]))
-
-
-def _may_be_subject(text: str) -> bool:
-    """No for what is left of "X's former boss is", "X's mother's birthday is", "X moved to the capital"."""
-    words = _words(text)
-    return bool(words) and words[-1] not in _NO_NAMES_END and "'s" not in text
 
 
 def _words(text: str) -> list[str]:

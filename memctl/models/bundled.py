@@ -57,6 +57,7 @@ def _wheel(scratch: Path, progress: Progress) -> Path:
         "pip",
         "download",
         "--no-deps",
+        "--only-binary=:all:",  # nothing that is not checked yet is run
         "--disable-pip-version-check",
         "--no-input",
     ]

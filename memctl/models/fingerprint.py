@@ -126,7 +126,7 @@ def weight_files(folder: Path) -> list[Path]:
         ModelUnavailable: There are none, or one that the index names is missing.
     """
     index = folder / "model.safetensors.index.json"
-    if index.is_file():
+    if index.is_file() and not (folder / "model.safetensors").is_file():  # beside which transformers does not read it
         named = set(msgspec.convert(_json(index).get("weight_map", {}), dict[str, str]).values())
     else:
         named = {"model.safetensors"}

@@ -269,7 +269,10 @@ def _weights(
 def _dequantised(tensor: "gguf.ReaderTensor") -> NDArray[np.float32]:
     import gguf
 
-    weight = gguf.dequantize(tensor.data, tensor.tensor_type)
+    try:
+        weight = gguf.dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError as error:
+        raise ModelUnavailable(f"{tensor.name} is of the type {tensor.tensor_type.name}: {error}", OTHER_FORM) from error
     return np.ascontiguousarray(weight.reshape(tuple(reversed(tensor.shape.tolist()))), dtype=np.float32)
 
 

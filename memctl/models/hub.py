@@ -1,7 +1,6 @@
 """Downloads from the Hugging Face Hub: the files a causal model consists of, and no others."""
 
 import io
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,9 @@ WANTED = [
     *("vocab.*", "merges.txt", "chat_template*", "model*.safetensors", "model.safetensors.index.json"),
 ]
 
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+"""Files of which a model has at least one."""
+
 UNWANTED = ["*/*"]
 """A `*` of these patterns crosses folders: without this, variants that lie in subfolders would come along."""
 
@@ -21,15 +23,18 @@ def download(name: str, folder: Path, progress: Progress) -> None:
     """Downloads the repository `owner/name` into `folder`; goes on where an earlier attempt stopped.
 
     Raises:
-        ModelUnavailable: No such repository, no permission, no network, or no safetensors in it.
+        ModelUnavailable: No such repository, no permission, no network, or no tokenizer in it.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     progress(f"downloading {name}", None)
     try:
+        # named, for of a hub that it does not reach the library takes what an earlier attempt has left for all there is
+        revision = HfApi().model_info(name).sha
         snapshot_download(
             name,
+            revision=revision,
             local_dir=folder,
             allow_patterns=WANTED,
             ignore_patterns=UNWANTED,
@@ -44,13 +49,14 @@ def download(name: str, folder: Path, progress: Progress) -> None:
             f"the hub has no model {name}, or it is private",
             "check the spelling; for a private one: hf auth login",
         ) from error
-    except (HFValidationError, OSError) as error:
+    except Exception as error:  # the hub's other errors, and those of the HTTP library that its release uses
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
             f"{name} could not be downloaded: {reason[0]}",
             "try again: it goes on where it stopped; without network, name a local folder instead",
         ) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    if not any((folder / file).is_file() for file in VOCABULARIES):
+        raise ModelUnavailable(f"{name} has none of {', '.join(VOCABULARIES)}", "name a model with a tokenizer of its own")
 
 
 def _reporting_bar(step: str, progress: Progress) -> type[Any]:

@@ -115,8 +115,17 @@ def available() -> list[AvailableModel]:
             source = msgspec.convert(orjson.loads(record.read_bytes()), ModelSource)
         except (orjson.JSONDecodeError, msgspec.ValidationError):
             continue  # not one of ours, or damaged: fetching it again replaces it
+        if source.kind == "gguf" and not _is_current(source, record.parent):
+            continue  # of a file that is gone, or has been replaced
         sources[source.name], folders[source.name] = source, record.parent
     return [_described(source, folders[name]) for name, source in sources.items()]
+
+
+def _is_current(source: ModelSource, folder: Path) -> bool:
+    try:
+        return source.folder == folder
+    except OSError:
+        return False
 
 
 def _described(source: ModelSource, folder: Path) -> AvailableModel:
@@ -170,7 +179,9 @@ def _build(source: ModelSource, folder: Path, progress: Progress) -> None:
             gguf.convert(Path(source.location), partial, progress)
         else:
             hub.download(source.name, partial, progress)
-        (_checked(partial) / RECORD).write_bytes(orjson.dumps(msgspec.to_builtins(source), option=orjson.OPT_INDENT_2))
+        _checked(partial)
+        shutil.rmtree(partial / ".cache", ignore_errors=True)  # the hub's, by which a download goes on where it stopped
+        (partial / RECORD).write_bytes(orjson.dumps(msgspec.to_builtins(source), option=orjson.OPT_INDENT_2))
         partial.rename(folder)
     finally:
         for leftover in leftovers:

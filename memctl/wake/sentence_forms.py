@@ -165,8 +165,8 @@ def _longest() -> int:
 
 def _told(subject: str, relation: str, object: str) -> Fact:
     """The place may be told too, and is asked for in the words "was born in": of a time the prompt is the bank's."""
-    meant = recognise(relation, object=object)
-    if meant is None or meant is recognise(relation):
+    named, meant = recognise(relation), recognise(relation, object=object)
+    if named is None or meant is None or meant.id not in (named.year, named.date):
         return make_fact(subject, relation, object)
     return make_fact(subject, relation, object, prompt=said_by_user(canonical_subject(subject), meant.raw[0]))
 

@@ -148,3 +148,12 @@ def test_what_is_refused_is_named_beside_what_may_be_more(tmp_path: Path) -> Non
         ran(Counted([1, 2], sizes=(1, 7)), tmp_path, resume=True)
     with pytest.raises(UsageError, match=r"another config: seeds \[1\], now \[2\]"):
         ran(Counted([2]), tmp_path, resume=True)
+
+
+def test_two_runs_do_not_write_one_report(tmp_path: Path) -> None:
+    def interrupt(bench: Bench) -> None:
+        with pytest.raises(UsageError, match="another bench"):
+            ran(Counted([1, 2]), tmp_path / "report", resume=True)
+
+    assert ran(Counted([1, 2], interrupt), tmp_path / "report").complete
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["report.json", "report.md", "report.png"]

@@ -163,3 +163,11 @@ def test_neither_torch_nor_numpy_is_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_of_a_whole_file_and_an_index_the_file_counts_which_transformers_loads(folder: Path) -> None:
+    before = fingerprint(folder)
+    write_tensors(folder / "shard.safetensors", [TensorSpec("a", "F32", (1,))], [bytes(4)])
+    index = {"weight_map": {"a": "shard.safetensors"}}
+    (folder / "model.safetensors.index.json").write_bytes(orjson.dumps(index))
+    assert fingerprint(folder, fresh=True) == before

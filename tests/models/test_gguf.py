@@ -247,3 +247,15 @@ def test_a_turn_ends_with_the_templates_token_even_if_another_ends_a_text(
     always = torch.nn.functional.one_hot(torch.tensor(answered[-1:]), SIZES["vocab_size"]).float()
     monkeypatch.setattr(torch_generation, "logits_of", lambda model, states: always.expand(len(states), -1))
     assert backend.generate([asked], 5) == [()]
+
+
+def test_a_kind_of_number_that_cannot_be_read_is_named(
+    write_gguf: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(data: object, kind: gguf.GGMLQuantizationType) -> None:
+        raise NotImplementedError("no such thing")  # as gguf does for Q8_1, which it cannot write either
+
+    monkeypatch.setattr(gguf, "dequantize", refuse)
+    with pytest.raises(ModelUnavailable, match=r"type F32") as caught:
+        converted(write_gguf(tiny()), tmp_path)
+    assert "Hugging Face form" in caught.value.hint

@@ -1,6 +1,7 @@
 """Every way in which the hub can refuse has a message and a next step."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -15,6 +16,16 @@ from huggingface_hub.errors import (
 
 from memctl.errors import ModelUnavailable
 from memctl.models import hub
+
+
+class Api:
+    def model_info(self, name: str) -> Any:
+        return SimpleNamespace(sha="c0ffee")
+
+
+@pytest.fixture(autouse=True)
+def _hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
 
 
 def refusal(kind: type[Exception]) -> Exception:
@@ -55,11 +66,37 @@ def test_bytes_are_reported_and_nothing_is_drawn(
         for _ in range(4):
             data.update(2)
         files.update(1)
-        (local_dir / ".cache" / "huggingface").mkdir(parents=True)
+        (local_dir / "tokenizer.json").write_bytes(b"{}")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     steps: list[float | None] = []
     hub.download("owner/name", tmp_path, lambda step, done: steps.append(done))
     assert steps == [None, 0.25, 0.5, 0.75, 1.0]
     assert capfd.readouterr() == ("", "")
-    assert list(tmp_path.iterdir()) == []  # the hub's own bookkeeping is no part of a model
+
+
+def test_what_an_earlier_attempt_left_is_no_model_where_the_hub_is_not_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unreached(Exception):
+        """As the HTTP library's own errors, no `OSError`."""
+
+    def refuse(self: Api, name: str) -> None:
+        raise Unreached("no route to the hub")
+
+    monkeypatch.setattr(Api, "model_info", refuse)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **options: None)  # as it does then
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ModelUnavailable, match="no route") as caught:
+        hub.download("owner/name", tmp_path, lambda step, done: None)
+    assert "goes on where it stopped" in caught.value.hint
+
+
+def test_the_commit_that_was_named_is_downloaded_and_has_to_have_a_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, revision, **options: asked.append(revision))
+    with pytest.raises(ModelUnavailable, match="tokenizer"):
+        hub.download("owner/name", tmp_path, lambda step, done: None)
+    assert asked == ["c0ffee"]

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from memctl.errors import DiskFull, ModelUnavailable
 from memctl.models import bundled, hub
 from memctl.models.cache import Progress
 from memctl.models.fingerprint import fingerprint
-from memctl.models.source import ModelSource, available, fetch, find
+from memctl.models.source import RECORD, ModelSource, available, fetch, find
 
 Maker = Callable[[Path], Path]
 
@@ -174,3 +175,35 @@ def test_trouble_with_the_disk_names_the_way_out(
     with pytest.raises(kind) as caught:
         fetch(find("bundled"))
     assert "MEMCTL_CACHE" in caught.value.hint
+
+
+def test_the_hubs_own_notes_go_only_where_the_model_is_whole(
+    fake_hub: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = hub.download
+
+    def download(name: str, folder: Path, progress: Progress) -> None:
+        found.append((folder / ".cache" / "begun").exists())
+        (folder / ".cache").mkdir(exist_ok=True)
+        (folder / ".cache" / "begun").write_bytes(b"")
+        if len(found) == 2:
+            whole(name, folder, progress)
+
+    found: list[bool] = []
+    monkeypatch.setattr(hub, "download", download)
+    with pytest.raises(ModelUnavailable, match=r"config\.json"):
+        fetch(find("owner/name"))
+    assert not (fetch(find("owner/name")) / ".cache").exists()
+    assert found == [False, True]
+
+
+def test_a_conversion_of_a_file_that_was_replaced_is_not_listed(cache: Path, tmp_path: Path, make_folder: Maker) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF")
+    source = find(str(path))
+    folder = make_folder(source.folder)
+    (folder / RECORD).write_bytes(msgspec.json.encode(source))
+    assert str(path) in [model.name for model in available()]
+    for change in (lambda: path.write_bytes(b"GGUF, but longer"), path.unlink):
+        change()
+        assert str(path) not in [model.name for model in available()]
