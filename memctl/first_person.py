@@ -7,8 +7,8 @@ subject of an edit: "I" is in every other sentence, and comes before anybody kno
 import re
 
 _OWNER = "the user's "
-_OWNED = re.compile(r"(?:my|My(?!(?: [A-Z]\S*)+$)|(?:[Tt]he )?[Uu]ser['’]s) (?P<thing>\S.*)")
-"""What is capitalised in full, as "My Chemical Romance", is a name."""
+_OWNED = re.compile(r"(?:my|My(?= [^A-Z]|.* [^A-Z]\S*$)|(?:[Tt]he )?[Uu]ser['’]s) (?P<thing>\S.*)")
+"""What begins and ends with a capital, as "My Chemical Romance" and "My Dinner with Andre", is a name."""
 
 
 def canonical_subject(subject: str) -> str:

@@ -13,7 +13,18 @@ def test_what_is_the_users_has_one_name(said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["My Chemical Romance", "Myra", "mysql", "Ian", "Usher's Dog", "I, Robot", "Priya's dog", "My Honda"]
+    "name",
+    [
+        "My Chemical Romance",
+        "Myra",
+        "mysql",
+        "Ian",
+        "Usher's Dog",
+        "I, Robot",
+        "Priya's dog",
+        "My Honda",
+        "My Dinner with Andre",
+    ],
 )
 def test_names_stay_names(name: str) -> None:
     assert canonical_subject(name) == name

@@ -68,6 +68,9 @@ from memctl.models.structure import mlp_layout
 from memctl.models.tokenizer import load_tokenizer
 from memctl.progress import plural
 
+WHOLE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Numbers that mean what they say."""
+
 StatesOf = Callable[[Callable[[], Any]], list[Tensor]]
 """Catches inner states (rows, tokens, width) of the forward pass that it is given to run."""
 
@@ -396,8 +399,8 @@ class TorchBackend:
 
 
 def _unpacked(name: str, tensor: Tensor, module: Any) -> Float:
-    """A checkpoint's tensor; `ModelUnavailable` where it is packed, which is seen from its shape."""
-    if tuple(tensor.shape) != (module.out_features, module.in_features):
+    """A checkpoint's tensor; `ModelUnavailable` where it is packed, as its shape tells, or in numbers that need a scale."""
+    if tuple(tensor.shape) != (module.out_features, module.in_features) or tensor.dtype not in WHOLE:
         raise ModelUnavailable(f"{name} is packed in the checkpoint", "use the checkpoint that it was quantised from")
     return _numpy(tensor)
 

@@ -113,7 +113,9 @@ def _stream(run: Run, mode: Any) -> Iterator["Prompt | BadLine"]:
                 begun.append(line)
                 if line.removeprefix(BOM).strip():
                     break
-            if begun and not begun[-1].removeprefix(BOM).lstrip().startswith(b"{"):
+            if not begun or not begun[-1].removeprefix(BOM).strip():
+                return
+            if not begun[-1].removeprefix(BOM).lstrip().startswith(b"{"):
                 text = b"".join([*begun, stream.read()]).decode("utf-8-sig", errors="replace").strip()
                 yield from [make_prompt(text, mode, {})] if text else []
                 return

@@ -11,7 +11,7 @@ from typer import Argument, Option
 from memctl.cli.app import Run, add, add_callback
 from memctl.cli.options import LockWait
 from memctl.errors import UsageError
-from memctl.settings import ENGINES, Effective, checked, fitting, keys, user_config
+from memctl.settings import ENGINES, Effective, checked, fitting, keys, store_path, user_config
 from memctl.store import atomic
 from memctl.toml_files import flatten, read, with_value
 
@@ -50,7 +50,9 @@ def change(
     """Puts a value into your own settings file, or into that of the store."""
     if value.startswith("--"):
         raise UsageError(f"{value!r} is no option of this command, and no value", "memctl config set --help")
-    typed = checked(key, str(Path(value).expanduser().absolute()) if key == "store" else value, "the command line")
+    if key in ("store", "model") and not value:
+        raise UsageError(f"{key} cannot be empty", f"memctl config set {key} VALUE")
+    typed = checked(key, str(store_path({"store": value})) if key == "store" else value, "the command line")
     if key == "backend" and typed not in ENGINES:
         raise UsageError(f"there is no backend {typed!r}", f"choose one of {', '.join(ENGINES)}")
     fitting(run.effective, key, typed)

@@ -117,6 +117,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _have_streams() -> None:
     """A stream that the caller has closed goes nowhere; its descriptor is taken, so that no file of the memory gets it."""
+    while (taken := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(taken)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it stays open

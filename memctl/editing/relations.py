@@ -58,9 +58,8 @@ class Relation(msgspec.Struct, frozen=True):
         first_person: None where the subject is never the user.
         year, date: Ids of the relations that the same words name where the object is one; empty: this one.
         time: Whether objects are times: said of anything else ("founded in Ghent") the words are a relation of their own.
-        only: Of phrases that say several things, the words of which an object has one where the phrase names this relation:
-            "plays" with tennis. With none of them the words are a relation of their own, as "is based in" always is: nobody
-            knows whether of a person or of a company.
+        but: Of phrases that say several things, the words of which an object has one where the phrase does not name this
+            relation ("plays" with tennis); with no words, it never does. A fact's words are a relation of their own there.
     """
 
     id: str
@@ -76,7 +75,7 @@ class Relation(msgspec.Struct, frozen=True):
     year: str = ""
     date: str = ""
     time: bool = False
-    only: dict[str, tuple[str, ...]] = {}  # msgspec copies an empty default for each instance
+    but: dict[str, tuple[str, ...]] = {}  # msgspec copies an empty default for each instance
 
 
 class _General(msgspec.Struct, frozen=True):
@@ -111,9 +110,10 @@ def in_turn(wordings: Relation | Wordings, k: int) -> tuple[tuple[Mode, str], tu
 def general(relation_text: str) -> Relation:
     """The wordings for a relation that the bank does not know, with the user's words filled in.
 
-    Its id is the relation's key. The same words said again about the same subject are taken for a correction,
-    so `many` is false.
+    Its id is the relation's key. The same words said again about the same subject are taken for a correction, unless they say
+    "also", or are a phrase of a relation with several objects that is something else here.
     """
+    named = recognise(relation_text)
     forms = _shipped().general
 
     def filled(texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def general(relation_text: str) -> Relation:
         id=_own_key(relation_text),
         about=(),
         match=(),
-        many=False,
+        many="also" in _words(relation_text) or (named is not None and named.many),
         raw=filled(forms.raw),
         questions=filled(forms.questions),
         answer=filled(forms.answer),
@@ -136,7 +136,7 @@ def recognise(relation_text: str, prompt: str = "", object: str = "", subject: C
     """The bank's relation that a user's words name: by the relation itself or, failing that, by the prompt.
 
     The longest phrase at word boundaries decides; of a prompt, the longest text around the subject. Where the same words are
-    said of a place and of a time, as "born in", or of music and sports, the object tells which, if it is given.
+    said of a place and of a time, as "born in", or of an instrument and a sport, the object tells which, if it is given.
 
     Args:
         subject: How the prompt may name it. With anything more between the ends of a bank's form, as in "NAME cannot live in",
@@ -146,11 +146,9 @@ def recognise(relation_text: str, prompt: str = "", object: str = "", subject: C
     if named is None or not object:
         return named and named[0]
     found, phrase = named
-    said = {*_words(object)}
-    if limited := [relation for relation in bank().values() if phrase in relation.only]:
-        fitting = next((relation for relation in limited if not said.isdisjoint(relation.only[phrase])), None)
-        if fitting is not None or phrase in found.only:
-            return fitting
+    excepted = found.but.get(phrase)
+    if excepted is not None and (not excepted or not {*_words(object)}.isdisjoint(excepted)):
+        return None
     if found.time:
         timed = re.search(r"\d", object) or is_date(object) or {"year", "date"} & {*_words(relation_text)}
         return found if timed else None
@@ -180,8 +178,11 @@ def _named(relation_text: str, prompt: str, subject: Collection[str]) -> tuple[R
 
 
 def _is_named(text: str, names: Collection[str]) -> bool:
-    """Whether a text is a name, or one with "now" or the like behind it."""
-    return any(text.startswith(name) and _WITHOUT_CONTENT.issuperset(_words(text[len(name) :])) for name in names)
+    """Whether a text is a name, or one with "the" before it or "now" or the like behind it."""
+    for said in (text, re.sub(r"^(?:the|an?) ", "", text)):
+        if any(said.startswith(name) and _WITHOUT_CONTENT.issuperset(_words(said[len(name) :])) for name in names):
+            return True
+    return False
 
 
 def relation_key(text: str, object: str = "") -> str:

@@ -205,21 +205,25 @@ def _plan(backend: Backend, subject: Subject, settings: EditSettings) -> _Plan:
     targets: list[list[int]] = []
     for fact in subject.facts:
         asked = training_cues(fact, natural_answer(backend, together(fact, subject.facts)), subject.facts)
-        own = [(cue, row) for cue in asked if (row := target_row(backend, cue, subject.name)).sites]
+        both = [(cue, target_row(backend, cue, subject.name)) for cue in asked]
+        own = [(cue, row) for cue, row in both if _acts(row)]
         if not own:
-            raise LookupError("the subject stands nowhere but at the beginning")
+            raise LookupError("the subject does not stand before the answer")
         targets.append(list(range(len(rows), len(rows) + len(own))))
         rows += [row for _, row in own]
         cues += [cue for cue, _ in own]
     others = []
     if settings.probes and settings.probe_weight:
         held = [probe_row(backend, probe, subject.name) for probe in probes(subject.name, subject.facts, PROBED)]
-        held = [row for row in held if row.sites]
+        held = [row for row in held if _acts(row)]
         others = list(range(len(rows), len(rows) + len(held)))
         rows += held
-    if not all(row.sites and row.predict and row.sites[0] <= row.predict[0] for row in rows):
-        raise LookupError("the subject does not stand before the answer")
     return _Plan(rows, tuple(cues), targets, others)
+
+
+def _acts(row: Row) -> bool:
+    """Whether a residual can change what is said: the subject stands before it, where it can be told."""
+    return bool(row.sites and row.predict) and row.sites[0] <= row.predict[0]
 
 
 def natural_answer(backend: Backend, fact: Fact) -> str:

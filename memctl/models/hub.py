@@ -1,6 +1,7 @@
 """Downloads from the Hugging Face Hub: the files a causal model consists of, and no others."""
 
 import io
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ WANTED = [
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 """Files of which a model has at least one."""
+
+AGAIN = "try again: it goes on where it stopped; without network, name a local folder instead"
 
 UNWANTED = ["*/*"]
 """A `*` of these patterns crosses folders: without this, variants that lie in subfolders would come along."""
@@ -30,11 +33,15 @@ def download(name: str, folder: Path, progress: Progress) -> None:
 
     progress(f"downloading {name}", None)
     try:
-        # named, for of a hub that it does not reach the library takes what an earlier attempt has left for all there is
-        revision = HfApi().model_info(name).sha
+        # of a hub that it does not reach the library takes what an earlier attempt has left for all there is
+        info = HfApi().model_info(name)
+        files = [file.rfilename for file in info.siblings or ()]
+        wanted = [file for file in files if "/" not in file and any(fnmatch(file, pattern) for pattern in WANTED)]
+        if set(VOCABULARIES).isdisjoint(wanted):
+            raise ModelUnavailable(f"{name} has none of {', '.join(VOCABULARIES)}", "name a model with a tokenizer of its own")
         snapshot_download(
             name,
-            revision=revision,
+            revision=info.sha,
             local_dir=folder,
             allow_patterns=WANTED,
             ignore_patterns=UNWANTED,
@@ -49,14 +56,16 @@ def download(name: str, folder: Path, progress: Progress) -> None:
             f"the hub has no model {name}, or it is private",
             "check the spelling; for a private one: hf auth login",
         ) from error
+    except ModelUnavailable:
+        raise
     except Exception as error:  # the hub's other errors, and those of the HTTP library that its release uses
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelUnavailable(
             f"{name} could not be downloaded: {reason[0]}",
-            "try again: it goes on where it stopped; without network, name a local folder instead",
+            AGAIN,
         ) from error
-    if not any((folder / file).is_file() for file in VOCABULARIES):
-        raise ModelUnavailable(f"{name} has none of {', '.join(VOCABULARIES)}", "name a model with a tokenizer of its own")
+    if missing := [file for file in wanted if not (folder / file).is_file()]:
+        raise ModelUnavailable(f"{name} could not be downloaded: {missing[0]} is missing", AGAIN)
 
 
 def _reporting_bar(step: str, progress: Progress) -> type[Any]:

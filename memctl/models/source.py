@@ -82,7 +82,10 @@ def find(name: str) -> ModelSource:
     typed = name.strip()
     if typed.casefold() in ("bundled", bundled.NAME):
         return ModelSource("bundled", bundled.NAME)
-    path = Path(typed).expanduser()
+    try:
+        path = Path(typed).expanduser()
+    except RuntimeError as error:
+        raise ModelUnavailable(f"{typed}: {error}", "give the folder in full") from error
     if path.suffix.casefold() == ".gguf" and path.is_file():
         return ModelSource("gguf", str(path.resolve()), str(path.resolve()))
     if path.is_dir():

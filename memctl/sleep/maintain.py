@@ -78,7 +78,10 @@ def _refreshed(night: Night, state: State, attempts: Attempts) -> State:
         try:
             after = night.draft(state, _with(state, kept))
         except EditFailed as error:  # the edit that there is stays
-            kept = {subject: entries for subject, entries in kept.items() if subject not in error.reasons}
+            left = {subject: entries for subject, entries in kept.items() if subject not in error.reasons}
+            if len(left) == len(kept):
+                raise
+            kept = left
             continue
         tried = tuple(entry for entries in kept.values() for entry in entries)
         asked = night.ask(after.composition, tried, after.ledger, "asking the refreshed")

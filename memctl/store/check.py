@@ -1,12 +1,12 @@
 """One pass over a memory directory that looks at every byte, and names what is not as it was written."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
-from memctl.errors import MemctlError, UnknownFormat
+from memctl.errors import DamagedStore, MemctlError, UnknownFormat
 from memctl.store import collect
 from memctl.store.encoding import sha256
 from memctl.store.journal import Journal
@@ -51,6 +51,31 @@ class VerifyReport(msgspec.Struct, frozen=True):
     snapshots: int
 
 
+def manifests(layout: Layout) -> tuple[dict[str, Snapshot], dict[str, MemctlError]]:
+    """The snapshots whose manifests can be read, and of the others that are there why not; both by id."""
+    found: dict[str, Snapshot] = {}
+    unreadable: dict[str, MemctlError] = {}
+    for path in sorted(layout.snapshots.glob("[!.]*")):
+        try:
+            found[path.stem] = layout.read_snapshot(path.stem)
+        except MemctlError as error:
+            if path.exists():  # gc may have removed it since it was listed
+                unreadable[path.stem] = error
+    return found, unreadable
+
+
+def probable_head(layout: Layout, found: Mapping[str, Snapshot], unreadable: Collection[str]) -> Snapshot | None:
+    """The newest snapshot, which HEAD has named or was about to; None where one that cannot be read may be newer, as
+    ledger.json tells, which follows HEAD."""
+    newest = max(found.values(), key=lambda snapshot: snapshot.time, default=None)
+    if newest is None or not unreadable:
+        return newest
+    try:
+        return newest if sha256(layout.read(layout.ledger)) == newest.ledger else None
+    except DamagedStore:
+        return None
+
+
 class Check:
     """One pass over a store."""
 
@@ -59,7 +84,7 @@ class Check:
         self.findings: set[Finding] = set()
         self.notes: set[Finding] = set()
         self.intact: dict[str, Path] = {}
-        self.unreadable: dict[str, str] = {}
+        self.unreadable: dict[str, MemctlError] = {}
         self.head: Snapshot | None = None
         self.hashed = 0
 
@@ -112,14 +137,9 @@ class Check:
         return base
 
     def _manifests(self) -> dict[str, Snapshot]:
-        found = {}
-        for path in sorted(self.layout.snapshots.glob("[!.]*")):
-            try:
-                found[path.stem] = self.layout.read_snapshot(path.stem)
-                self._mode(path)
-            except MemctlError as error:
-                if path.exists():  # gc may have removed it since it was listed
-                    self.unreadable[path.stem] = error.message
+        found, self.unreadable = manifests(self.layout)
+        for id in found:
+            self._mode(self.layout.snapshot(id))
         return found
 
     def _objects(self) -> None:
@@ -152,7 +172,7 @@ class Check:
             ways += [(id, f"the tag {name}") for name, id in self.layout.read_tags().items()]
         with self._finding(self.layout.shallow, "shallow", repairable=True):
             shallow = self.layout.read_shallow()
-        with self._finding(self.layout.head, "head", repairable=bool(manifests)):
+        with self._finding(self.layout.head, "head", repairable=self._has_head(manifests)):
             ways.append((self.layout.read_head(), "HEAD"))
             self.head = manifests.get(ways[-1][0])
         named = {id for id, _ in ways}
@@ -166,8 +186,7 @@ class Check:
                 broken = True
                 path = self.layout.snapshot(id)
                 if not path.exists() and (shallow is not None or not named_by.startswith("snapshot")):
-                    missing = f"{named_by} names it, and it is missing"
-                    self._find(path, "snapshot", missing, repairable=id not in named)
+                    self._find(path, "snapshot", f"{named_by} names it, and it is missing")
                     if named_by == "HEAD":  # nobody can tell which of the two is wrong
                         self._find(self.layout.head, "head", "it names a snapshot that is missing")
                 continue
@@ -180,12 +199,12 @@ class Check:
     def _unreadable(self, named: Collection[str], *, needed: bool) -> None:
         """Manifests that cannot be read: damage where the history needs them, which a repair leads past unless HEAD or a tag
         names them."""
-        for id, message in self.unreadable.items():
+        for id, error in self.unreadable.items():
             path = self.layout.snapshot(id)
             if needed:
-                self._find(path, "snapshot", message, repairable=id not in named)
+                self._find(path, "snapshot", error.message, repairable=id not in named and isinstance(error, DamagedStore))
             else:
-                self._note(path, "unreachable", f"{message}; nothing leads to it, and `memctl gc` removes it")
+                self._note(path, "unreachable", f"{error.message}; nothing leads to it, and `memctl gc` removes it")
 
     def _snapshot(self, snapshot: Snapshot, config: BaseRef | None) -> bool:
         """Whether a snapshot agrees with itself and all its objects are intact."""
@@ -225,6 +244,9 @@ class Check:
             with self._finding(journal.path, "journal"):
                 if torn := journal.scan().torn:
                     self._note(journal.path, "journal", f"{torn} bytes of an append that was cut short")
+
+    def _has_head(self, manifests: Mapping[str, Snapshot]) -> bool:
+        return probable_head(self.layout, manifests, self.unreadable) is not None
 
     def _proven(self, journal: Journal) -> bool:
         """Whether the journal's lines say by themselves where it ends."""

@@ -128,11 +128,12 @@ class Journal:
             raise damaged(self._layout.name(self.position_path), "it holds no position") from error
 
     def proven(self) -> Position | None:
-        """The position that the lines prove by themselves; None where one of them is not whole. What is torn never happened."""
+        """The position that the lines prove by themselves; None where one of them is not whole: what was acknowledged of it,
+        the position alone had known."""
         data, size, chain = self._layout.read(self.path), 0, EMPTY.chain
         for line in data.splitlines(keepends=True):
             if (found := _parse(line, chain)) is None:
-                return None if line.endswith(b"\n") else Position(size, chain)
+                return None
             size, chain = size + len(line), found.chain
         return Position(size, chain)
 

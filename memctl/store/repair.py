@@ -1,28 +1,38 @@
 """Rebuilds what follows from the rest. Needs the store's lock.
 
-First the ways into the history, without which nobody knows what is reachable: HEAD from ledger.json, tags from the lines
-that still name a snapshot, `shallow` from the snapshots that are there, the journal's position from the chain in its lines.
-Then what a check finds to be repairable.
+First the ways into the history, without which nobody knows what is reachable: HEAD from the newest snapshot, tags from
+the lines that still name a snapshot, `shallow` from the snapshots that are there, the journal's position from the chain
+in its lines. Then what a check finds to be repairable.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from memctl.errors import DamagedStore
 from memctl.store import atomic, collect
-from memctl.store.check import Check
-from memctl.store.encoding import sha256
+from memctl.store.check import Check, manifests, probable_head
 from memctl.store.journal import Journal
 from memctl.store.layout import Layout, resealed, sealed_pairs
-from memctl.store.records import Snapshot
+from memctl.store.records import SHA256_PATTERN, Snapshot
+
+SHA = re.compile(SHA256_PATTERN)
 
 
 def rebuild(layout: Layout) -> tuple[str, ...]:
-    """Rebuilds what can be rebuilt and removes temporaries; returns the relative paths of what it changed."""
-    intact = _intact(layout)
+    """Rebuilds what can be rebuilt and removes temporaries; returns the relative paths of what it changed.
+
+    Raises:
+        UnknownFormat: A newer memctl wrote the store. Nothing was changed.
+    """
+    with suppress(DamagedStore):
+        layout.read_config()
+    intact, unreadable = manifests(layout)
+    damaged = {id for id, error in unreadable.items() if isinstance(error, DamagedStore)}
     repaired = [
-        *_mend_head(layout, intact),
-        *_mend_tags(layout, intact),
-        *_mend_shallow(layout, intact),
+        *_mend_head(layout, intact, unreadable),
+        *_mend_tags(layout),
+        *_mend_shallow(layout, intact, damaged),
         *_mend_position(layout),
         *_mend_found(layout, Check(layout)),
     ]
@@ -34,48 +44,35 @@ def rebuild(layout: Layout) -> tuple[str, ...]:
     return (*repaired, *map(layout.name, left))
 
 
-def _intact(layout: Layout) -> dict[str, Snapshot]:
-    """All snapshots whose manifests can be read, by id."""
-    found = {}
-    for path in layout.snapshots.glob("*.json"):
-        try:
-            found[path.stem] = layout.read_snapshot(path.stem)
-        except DamagedStore:
-            continue
-    return found
-
-
-def _mend_head(layout: Layout, intact: Mapping[str, Snapshot]) -> list[str]:
-    """HEAD, where it holds no id: the newest snapshot with the ledger of ledger.json, which follows HEAD; else the newest."""
+def _mend_head(layout: Layout, intact: Mapping[str, Snapshot], unreadable: Collection[str]) -> list[str]:
     try:
         layout.read_head()
-        return []
     except DamagedStore:
-        if not intact:
-            return []
-    try:
-        ledger = sha256(layout.read(layout.ledger))
-    except DamagedStore:
-        ledger = ""
-    head = max(intact.values(), key=lambda snapshot: (snapshot.ledger == ledger, snapshot.time))
-    atomic.replace(layout.head, f"{head.id}\n".encode())
-    return [layout.name(layout.head)]
+        if (head := probable_head(layout, intact, unreadable)) is not None:
+            atomic.replace(layout.head, f"{head.id}\n".encode())
+            return [layout.name(layout.head)]
+    return []
 
 
-def _mend_tags(layout: Layout, intact: Mapping[str, Snapshot]) -> list[str]:
+def _mend_tags(layout: Layout) -> list[str]:
+    """The lines that name a snapshot, readable or not."""
     try:
         layout.read_tags()
         return []
     except DamagedStore:
         text = layout.tags.read_bytes().decode(errors="replace") if layout.tags.is_file() else ""
     pairs = [line.split(" ") for line in text.split("\n")]
-    tags = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1] in intact}
-    atomic.replace(layout.tags, sealed_pairs(tags))
+    named = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and SHA.fullmatch(pair[1])}
+    atomic.replace(layout.tags, sealed_pairs({name: id for name, id in named.items() if layout.snapshot(id).exists()}))
     return [layout.name(layout.tags)]
 
 
-def _mend_shallow(layout: Layout, intact: Mapping[str, Snapshot]) -> list[str]:
-    """`shallow`, where it or a snapshot of the history cannot be read: the way goes on at the next older one that can."""
+def _mend_shallow(layout: Layout, intact: Mapping[str, Snapshot], damaged: Collection[str]) -> list[str]:
+    """`shallow`, where it or a snapshot of the history cannot be read: the way goes on at the next older one that can.
+
+    A cut past a snapshot that can be read again is taken back. A snapshot that is missing may come again, too, as with the
+    rest of a copy: the way is led past it only where `shallow` is lost, and with it which ones retention has removed.
+    """
     try:
         cuts, whole = layout.read_shallow(), True
     except DamagedStore:
@@ -84,14 +81,15 @@ def _mend_shallow(layout: Layout, intact: Mapping[str, Snapshot]) -> list[str]:
         ways = [layout.read_head(), *layout.read_tags().values()]
     except DamagedStore:
         return []
-    mended, seen = dict(cuts), set[str]()
+    mended = {id: older for id, older in cuts.items() if not (id in intact and _leads(intact, cuts, intact[id].parent, older))}
+    seen = set[str]()
     while ways:
         id = ways.pop()
         if id in seen or id not in intact:
             continue
         seen.add(id)
         older = mended.get(id, intact[id].parent)
-        if older and older not in intact:
+        if older and older not in intact and (older in damaged or not whole):
             before = [snapshot for snapshot in intact.values() if snapshot.time < intact[id].time]
             older = mended[id] = max(before, key=lambda snapshot: snapshot.time).id if before else ""
         ways.append(older)
@@ -101,14 +99,22 @@ def _mend_shallow(layout: Layout, intact: Mapping[str, Snapshot]) -> list[str]:
     return [layout.name(layout.shallow)]
 
 
+def _leads(intact: Mapping[str, Snapshot], cuts: Mapping[str, str], id: str, target: str) -> bool:
+    """Whether one can go from a snapshot to an older one, over snapshots that can be read."""
+    while id in intact and id != target:
+        id = cuts.get(id, intact[id].parent)
+    return id == target
+
+
 def _mend_position(layout: Layout) -> list[str]:
     journal = Journal(layout)
     with journal.locked():
         try:
             journal.read_position()
         except DamagedStore:
-            if journal.recount():
-                return [layout.name(journal.position_path)]
+            with suppress(DamagedStore):
+                if journal.recount():
+                    return [layout.name(journal.position_path)]
     return []
 
 

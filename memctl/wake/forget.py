@@ -1,12 +1,13 @@
 """The way of facts out of the weights: what remains is composed as if they had never been told."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
 
 from memctl.backends.protocol import Backend
-from memctl.errors import DamagedStore
+from memctl.errors import DamagedStore, MemctlError
 from memctl.evaluation.drift import measure_drift
 from memctl.evaluation.recall import recall
 from memctl.facts import LedgerEntry, with_recall
@@ -71,7 +72,8 @@ def forget(
             lost = _read_back(backend, old, draft, progress)
             drift = measure_drift(backend, draft.composition, progress)
             snapshot = commit(writer, backend, draft, drift, f"forget {named([entry.fact for entry in gone])}")
-            store.workroom.clear()  # an unfinished sleep began with the facts, and its work is of no use any more
+            with suppress(MemctlError, OSError):  # the change stands
+                store.workroom.clear()  # an unfinished sleep began with the facts, and its work is of no use any more
         ids_gone = {entry.id for entry in gone}
         still, unread = _still_in(store, ids_gone, snapshot)
     replaced = [entry for entry in entries.values() if entry.state == "superseded" and entry.superseded_by in ids_gone]

@@ -87,8 +87,10 @@ def check(
 ) -> bool:
     """Adds the pre-flight of each new fact's subject to its outcome, and rejects what it refuses; whether it did."""
     told = list(dict.fromkeys(outcomes[k].fact.subject for k in new))
-    stored = [trace for trace in (*draft.traces, *draft.dissolved) if trace.subject not in told]
-    moment = None if settings.units else covariance(backend, edited_layer(backend, settings), progress)
+    layer = edited_layer(backend, settings)
+    alike = [one for one in draft.dissolved if one.layer == layer and bool(len(one.gate)) == bool(settings.units)]
+    stored = [trace for trace in (*draft.traces, *alike) if trace.subject not in told]
+    moment = None if settings.units else covariance(backend, layer, progress)
     checks = preflight([draft.found[name] for name in told], stored, backend.activation, moment)
     by_subject = {one.subject: one for one in checks}
     for k in new:

@@ -418,6 +418,8 @@ def test_blank_lines_before_the_first_record_change_nothing(cli: Cli, memory: St
     for blank in (b"", b"\n", b"\n" * 40, b"\xef\xbb\xbf", b" " * 40):
         ran = cli("ask", "-", "--max-tokens", "1", stdin=blank + b'{"prompt": "a", "n": 1}\n')
         assert [json.loads(text)["type"] for text in ran.out.splitlines()] == ["answer", "summary"], blank
+    for nothing in (b"", b"\n", b" "):
+        assert cli("ask", "-", stdin=nothing).out == ""
     ran = cli("ask", "-", "--max-tokens", "1", "--json", stdin=b"\n\n{}\n")
     assert ran.of("error")[0]["line"] == 3
 

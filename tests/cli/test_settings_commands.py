@@ -142,6 +142,9 @@ def test_a_value_with_any_kind_of_line_end_stays_one_value(cli: Cli, store: Stor
 def test_config_set_refuses_what_would_fail_later(cli: Cli, user_file: Path) -> None:
     assert "choose one of torch, numpy" in cli("config", "set", "backend", "nonsense").err
     assert cli("config", "set", "model", "--in-stroe").code == 2
+    assert cli("config", "set", "store", "").code == 2
+    assert cli("config", "set", "store", "~nosuchuser/x").code == 2
+    assert "internal" not in cli("model", "info", "~nosuchuser/x").err
     assert not user_file.exists()
 
 

@@ -189,6 +189,7 @@ def test_a_relation_that_only_contains_a_phrase_is_another(text: str) -> None:
         ("The capital of Velmara is", "capital"),
         ("Quorlin’s favourite colour is", "favorite_color"),
         ("Quorlin now lives in", "lives_in"),
+        ("The Velmara is located in", "located_in"),
         ("The user lives in the city of", "lives_in"),
         ("Hometown of Quorlin:", "grew_up_in"),
         ("Quorlin has a dog called", "pet_name"),
@@ -251,21 +252,14 @@ def test_the_object_tells_a_time_from_a_place(text: str, object: str, expected: 
     ("text", "object", "expected"),
     [
         ("plays", "cello", "plays_instrument"),
-        ("plays", "table tennis", "plays_sport"),
-        ("works on", "Linux", "runs_on"),
+        ("plays", "table tennis", None),
         ("works on", "the Falcon project", None),
-        ("is based in", "Lisbon", None),
         ("requires", "a wheelchair", None),
-        ("requires", "OpenSSL 3", "depends_on"),
         ("attended", "the party", None),
-        ("attended", "Trinity College", "studied_at"),
-        ("supports", "Ukraine", None),
         ("meets", "Tomasz", None),
-        ("meets", "Mondays", "meets_on"),
         ("is written in", "Greek", None),
-        ("is written in", "Rust", "written_in"),
+        ("is written in", "Elm", "written_in"),
         ("lives at", "12 Elm Street", None),
-        ("lies on", "the Danube", None),
         ("is spoken in", "Kenya", None),
         ("is responsible for", "payroll", None),
     ],
@@ -277,11 +271,20 @@ def test_the_object_tells_what_a_phrase_of_several_meanings_says(text: str, obje
     assert relation_of(told).id == (expected or "p1")
 
 
+@pytest.mark.parametrize(
+    ("text", "object", "many"),
+    [("requires", "PyTorch", True), ("plays", "chess", True), ("is known as", "Pip", True), ("lives at", "Elm 1", False)],
+)
+def test_words_of_their_own_have_as_many_objects_as_the_relation_that_they_are_a_phrase_of(
+    text: str, object: str, many: bool
+) -> None:
+    assert relation_of(make_fact("Quorlin", text, object)).many == many
+
+
 @each_relation
 def test_the_banks_own_objects_leave_the_relation_as_it_is(relation: Relation) -> None:
-    phrase = next(phrase for phrase in relation.match if phrase not in relation.only)
     for value in relation.objects:
-        assert recognise(phrase, object=value) is relation, value
+        assert recognise(relation.match[0], object=value) is relation, value
 
 
 def test_equal_keys_mean_the_same_relation() -> None:

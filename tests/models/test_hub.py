@@ -20,7 +20,8 @@ from memctl.models import hub
 
 class Api:
     def model_info(self, name: str) -> Any:
-        return SimpleNamespace(sha="c0ffee")
+        files = ("config.json", "tokenizer.json", "model.safetensors", "model.bin", "onnx/tokenizer.json")
+        return SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename=file) for file in files])
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +67,8 @@ def test_bytes_are_reported_and_nothing_is_drawn(
         for _ in range(4):
             data.update(2)
         files.update(1)
-        (local_dir / "tokenizer.json").write_bytes(b"{}")
+        for file in ("config.json", "tokenizer.json", "model.safetensors"):
+            (local_dir / file).write_bytes(b"{}")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     steps: list[float | None] = []
@@ -92,11 +94,18 @@ def test_what_an_earlier_attempt_left_is_no_model_where_the_hub_is_not_reached(
     assert "goes on where it stopped" in caught.value.hint
 
 
-def test_the_commit_that_was_named_is_downloaded_and_has_to_have_a_tokenizer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_commit_that_was_named_has_to_come_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, revision, **options: asked.append(revision))
-    with pytest.raises(ModelUnavailable, match="tokenizer"):
+    (tmp_path / "tokenizer.json").write_bytes(b"{}")
+    with pytest.raises(ModelUnavailable, match=r"config\.json is missing"):
         hub.download("owner/name", tmp_path, lambda step, done: None)
     assert asked == ["c0ffee"]
+
+
+def test_a_model_without_a_tokenizer_is_not_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [SimpleNamespace(rfilename=file) for file in ("config.json", "model.safetensors", "onnx/tokenizer.json")]
+    monkeypatch.setattr(Api, "model_info", lambda self, name: SimpleNamespace(sha="c0ffee", siblings=files))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", pytest.fail)
+    with pytest.raises(ModelUnavailable, match="tokenizer"):
+        hub.download("owner/name", tmp_path, lambda step, done: None)

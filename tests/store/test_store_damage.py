@@ -289,3 +289,61 @@ def test_repair_forgets_no_line_of_a_journal_that_is_damaged_itself(store: Store
 def test_an_id_is_found_beside_damaged_tags(store: Store) -> None:
     overwrite(store.path / "tags", b"garbage")
     assert store.snapshot(store.head().id) == store.head()
+
+
+def test_snapshots_that_are_missing_may_come_again(store: Store, tmp_path: Path) -> None:
+    history = list(store.log())
+    (tmp_path / "away").mkdir()
+    for past in history[1:]:
+        store.layout.snapshot(past.id).rename(tmp_path / "away" / past.id)
+    assert verify(store.path, repair=True).findings
+    for past in history[1:]:
+        (tmp_path / "away" / past.id).rename(store.layout.snapshot(past.id))
+    assert verify(store.path).findings == ()
+    assert list(store.log()) == history
+
+
+def test_a_snapshot_that_can_be_read_again_comes_back_into_the_history(store: Store) -> None:
+    history = list(store.log())
+    path = store.layout.snapshot(history[4].id)
+    data = path.read_bytes()
+    overwrite(path, b"{}")
+    verify(store.path, repair=True)
+    overwrite(path, data)
+    assert verify(store.path, repair=True).repaired == ("shallow",)
+    assert list(store.log()) == history
+
+
+def test_head_is_not_set_back_where_a_newer_snapshot_may_be_the_one(store: Store) -> None:
+    manifest, ledger = store.layout.snapshot(store.head().id), (store.path / "ledger.json").read_bytes()
+    overwrite(manifest, b"{}")
+    (store.path / "HEAD").write_bytes(b"garbage")
+    assert "HEAD" in {finding.path for finding in verify(store.path, repair=True).findings}
+    assert (store.path / "ledger.json").read_bytes() == ledger
+
+
+def test_a_tag_that_protects_an_unreadable_snapshot_outlasts_a_repair(store: Store) -> None:
+    tagged = store.tags()
+    overwrite(store.layout.snapshot(tagged["v1"]), b"{}")
+    with (store.path / "tags").open("ab") as tags:
+        tags.write(b"x")
+    assert verify(store.path, repair=True).findings
+    assert store.tags() == tagged
+
+
+def test_a_repair_touches_nothing_of_a_newer_store(store: Store) -> None:
+    config = store.path / "memctl.toml"
+    config.write_text(config.read_text().replace("format = 1", "format = 2"))
+    for name in ("HEAD", "tags"):
+        (store.path / name).write_bytes(b"ref: main")
+    with pytest.raises(UnknownFormat):
+        verify(store.path, repair=True)
+    assert [(store.path / name).read_bytes() for name in ("HEAD", "tags")] == [b"ref: main"] * 2
+
+
+def test_a_place_in_the_journal_is_not_rebuilt_from_a_torn_line(store: Store) -> None:
+    overwrite(store.journal.path, store.journal.path.read_bytes()[:-3])
+    store.journal.position_path.unlink()
+    assert "journal/position" in {finding.path for finding in verify(store.path, repair=True).findings}
+    store.journal.path.unlink()
+    assert verify(store.path, repair=True).findings
