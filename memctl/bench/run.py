@@ -56,7 +56,46 @@ def run(
             is at work there.
     """
     with _alone(folder):
-        return _run(suite, name, backend, settings, folder, command, resume, progress, measured)
+        found = found_report(suite, name, backend, settings, folder, resume=resume)
+        setup = _setup(suite, name, backend, settings)
+        if found is not None:
+            command = _commands(found, setup, command)
+        cells = list(found.cells) if found else []
+        plan = suite.plan()
+        known = [cell.cell for cell in cells]
+
+        def write() -> Report:
+            complete = len(cells) == len(plan)
+            report = Report(setup, command, complete, tuple(cells), rows(cells))
+            folder.write(report, suite.title, suite.about)
+            return report
+
+        def keep(cell: Key, values: dict[str, float]) -> None:
+            cells.append(Cell(cell, finite(values)))
+            write()
+            measured(cells[-1])
+
+        made = not folder.path.exists()
+        if found is None:
+            shutil.rmtree(folder.work, ignore_errors=True)  # nobody knows what run a store in it is of
+        folder.work.mkdir(parents=True, exist_ok=True)
+        if found is None:
+            write()  # says what was asked for, should the run end before its first cell
+        missing = [planned for planned in plan if planned.cell not in known]
+        try:
+            if missing:
+                suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
+        except BaseException:
+            if found is None and not cells and not any(folder.work.iterdir()):
+                folder.take_back(made=made)
+            raise
+        report = write()
+        shutil.rmtree(folder.work, ignore_errors=True)
+        try:
+            draw(suite.panels(), report.rows, suite.title, folder.plot)
+        except BackendMissing as error:
+            return Finished(report, None, error)
+        return Finished(report, folder.plot, None)
 
 
 @contextmanager
@@ -71,59 +110,6 @@ def _alone(folder: ReportFolder) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise UsageError(f"another bench is at work in {folder.path}", "wait for it, or choose another --out") from error
-
-
-def _run(
-    suite: Suite,
-    name: str,
-    backend: Backend,
-    settings: Settings,
-    folder: ReportFolder,
-    command: str,
-    resume: bool,
-    progress: Progress,
-    measured: Callable[[Cell], None],
-) -> Finished:
-    found = found_report(suite, name, backend, settings, folder, resume=resume)
-    setup = _setup(suite, name, backend, settings)
-    if found is not None:
-        command = _commands(found, setup, command)
-    cells = list(found.cells) if found else []
-    plan = suite.plan()
-    known = [cell.cell for cell in cells]
-
-    def write() -> Report:
-        complete = len(cells) == len(plan)
-        report = Report(setup, command, complete, tuple(cells), rows(cells))
-        folder.write(report, suite.title, suite.about)
-        return report
-
-    def keep(cell: Key, values: dict[str, float]) -> None:
-        cells.append(Cell(cell, finite(values)))
-        write()
-        measured(cells[-1])
-
-    made = not folder.path.exists()
-    if found is None:
-        shutil.rmtree(folder.work, ignore_errors=True)  # nobody knows what run a store in it is of
-    folder.work.mkdir(parents=True, exist_ok=True)
-    if found is None:
-        write()  # says what was asked for, should the run end before its first cell
-    missing = [planned for planned in plan if planned.cell not in known]
-    try:
-        if missing:
-            suite.run(Bench(backend, settings, folder.work, name, missing, keep, progress))
-    except BaseException:
-        if found is None and not cells and not any(folder.work.iterdir()):
-            folder.take_back(made=made)
-        raise
-    report = write()
-    shutil.rmtree(folder.work, ignore_errors=True)
-    try:
-        draw(suite.panels(), report.rows, suite.title, folder.plot)
-    except BackendMissing as error:
-        return Finished(report, None, error)
-    return Finished(report, folder.plot, None)
 
 
 def found_report(

@@ -18,9 +18,6 @@ VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 AGAIN = "try again: it goes on where it stopped; without network, name a local folder instead"
 
-UNWANTED = ["*/*"]
-"""A `*` of these patterns crosses folders: without this, variants that lie in subfolders would come along."""
-
 
 def download(name: str, folder: Path, progress: Progress) -> None:
     """Downloads the repository `owner/name` into `folder`; goes on where an earlier attempt stopped.
@@ -36,6 +33,7 @@ def download(name: str, folder: Path, progress: Progress) -> None:
         # of a hub that it does not reach the library takes what an earlier attempt has left for all there is
         info = HfApi().model_info(name)
         files = [file.rfilename for file in info.siblings or ()]
+        # in subfolders lie variants
         wanted = [file for file in files if "/" not in file and any(fnmatch(file, pattern) for pattern in WANTED)]
         if set(VOCABULARIES).isdisjoint(wanted):
             raise ModelUnavailable(f"{name} has none of {', '.join(VOCABULARIES)}", "name a model with a tokenizer of its own")
@@ -43,8 +41,7 @@ def download(name: str, folder: Path, progress: Progress) -> None:
             name,
             revision=info.sha,
             local_dir=folder,
-            allow_patterns=WANTED,
-            ignore_patterns=UNWANTED,
+            allow_patterns=wanted,
             tqdm_class=_reporting_bar(f"downloading {name}", progress),
         )
     except GatedRepoError as error:

@@ -239,11 +239,14 @@ class Check:
 
     def _journal(self) -> None:
         journal = Journal(self.layout)
-        with self._finding(journal.position_path, "journal", repairable=self._proven(journal)):
+        try:
             journal.read_position()
-            with self._finding(journal.path, "journal"):
-                if torn := journal.scan().torn:
-                    self._note(journal.path, "journal", f"{torn} bytes of an append that was cut short")
+        except MemctlError as error:
+            self._find(journal.position_path, "journal", error.message, repairable=self._proven(journal))
+            return
+        with self._finding(journal.path, "journal"):
+            if torn := journal.scan().torn:
+                self._note(journal.path, "journal", f"{torn} bytes of an append that was cut short")
 
     def _has_head(self, manifests: Mapping[str, Snapshot]) -> bool:
         return probable_head(self.layout, manifests, self.unreadable) is not None
