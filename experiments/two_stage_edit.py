@@ -299,7 +299,7 @@ def train_channel(own: list[Line], minutes: float, trained: Channel | None = Non
                     log_p, log_q = base_logits.log_softmax(-1), logits.log_softmax(-1)
                     divergence = (log_p.exp() * (log_p - log_q)).sum(-1).mean()
                 (own_error + silent_error + weight * divergence + still * rest).backward()
-                found += [float(own_error), float(silent_error), float(divergence), float(rest)]
+                found += [own_error.item(), silent_error.item(), divergence.item(), rest.item()]
             optimizer.step()
             if step % 20 == 19:
                 print(step + 1, (found / 2).round(3), f"{time.monotonic() - started:.0f} s", flush=True)
