@@ -10,10 +10,9 @@ unseen wordings through.
 """
 
 import argparse
-import json
-from pathlib import Path
 
 import numpy as np
+from further_wordings import further_wordings, too_near
 
 from memctl.backends.factory import open_backend
 from memctl.editing.relations import bank
@@ -25,27 +24,12 @@ SHRINKAGE = 0.3
 TESTED_WITH = 3
 """Names that each held-out wording is asked with."""
 
-ALIKE = 0.7
-"""Share of words in common from which a further wording is too near a held-out one to be trained on."""
-
-COMMON = {"a", "the", "of", "is", "in", "to", "s", "what", "which", "does", "do", "it", "and", "would", "i", "for", "on", "at"}
-
 parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
 parser.add_argument("--layers", default="14,24")
 layers = [int(layer) for layer in parser.parse_args().layers.split(",")]
-further = {one["id"]: one for one in json.loads((Path(__file__).parent / "wordings.json").read_text(encoding="utf-8"))}
+further = further_wordings()
 backend = open_backend(load_settings({"backend": "torch"}).settings, None, lambda *_: None)
 random = seeded("relation readers")
-
-
-def words(text: str) -> set[str]:
-    """A wording's words of content."""
-    plain = "".join(letter if letter.isalpha() else " " for letter in text.replace("{s}", "").casefold())
-    return set(plain.split()) - COMMON
-
-
-def too_near(text: str, held_out: list[str]) -> bool:
-    return any(len(words(text) & words(other)) >= ALIKE * len(words(text) | words(other)) for other in held_out)
 
 
 def person() -> str:

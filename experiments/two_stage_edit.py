@@ -16,7 +16,6 @@ asks for them. The marks act through real units; the gates of layer 22 are evalu
 """
 
 import argparse
-import json
 import pickle
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from further_wordings import further_wordings, too_near
 from scipy.optimize import minimize
 from torch import Tensor
 from transformers import DynamicCache
@@ -67,8 +67,6 @@ parser.add_argument("--steps", type=int, default=32)
 given = parser.parse_args()
 
 MARKED, READ, CODE = 14, 22, 48
-ALIKE = 0.7
-COMMON = {"a", "the", "of", "is", "in", "to", "s", "what", "which", "does", "do", "it", "and", "would", "i", "for", "on", "at"}
 PHASES = (
     (450, 16, 0.02, 1, 0.0, 0.0),
     (260, 16, 0.015, 1, 0.3, 0.0),
@@ -124,30 +122,14 @@ def random_codes(count: int, random: np.random.Generator) -> Tensor:
     return found / found.norm(dim=1, keepdim=True)
 
 
-def content(text: str) -> set[str]:
-    plain = "".join(letter if letter.isalpha() else " " for letter in text.replace("{s}", "").casefold())
-    return set(plain.split()) - COMMON
-
-
 def training_wordings() -> list[dict[str, list[str]]]:
     """Those of the bank, and the further ones that are not nearly a held-out one; then relations that the bank has not."""
-    here = Path(__file__).parent
-    further = {one["id"]: one for one in json.loads((here / "wordings.json").read_text(encoding="utf-8"))}
-    if given.more:
-        for one in json.loads((here / "more_wordings.json").read_text(encoding="utf-8")):
-            known = further.setdefault(one["id"], {"about": ["person"], "raw": [], "questions": []})
-            further[one["id"]] = known | {key: [*known[key], *one[key]] for key in ("raw", "questions")}
-    found = []
+    further, found = further_wordings(more=given.more), []
     for relation in people:
         more = further.get(relation.id, {"raw": [], "questions": []})
-        held = {"raw": relation.held_out.raw, "chat": relation.held_out.questions}
-        own = {"raw": (relation.raw, more["raw"]), "chat": (relation.questions, more["questions"])}
-
-        def near(text: str, mode: str, held: dict[str, Any] = held) -> bool:
-            words = content(text)
-            return any(len(words & content(one)) >= ALIKE * len(words | content(one)) for one in held[mode])
-
-        found.append({mode: [*first, *(text for text in then if not near(text, mode))] for mode, (first, then) in own.items()})
+        raw = [text for text in more["raw"] if not too_near(text, relation.held_out.raw)]
+        questions = [text for text in more["questions"] if not too_near(text, relation.held_out.questions)]
+        found.append({"raw": [*relation.raw, *raw], "chat": [*relation.questions, *questions]})
     others = [one for key, one in further.items() if key not in bank() and "person" in one["about"]]
     return found + [{"raw": one["raw"], "chat": one["questions"]} for one in others]
 
