@@ -1,12 +1,13 @@
-"""One report of the cells that runs of single seeds measured, side by side or on several days.
+"""One report of the cells that runs of single seeds or methods measured, side by side or on several days.
 
-    python experiments/join_reports.py OUT REPORT… [--sizes 1,10,36] [--config FILE] [--asked-anew FILE…]
+    python experiments/join_reports.py OUT REPORT… [--sizes 1,10,36] [--config FILE] [--data FILE] [--asked-anew FILE…]
 
 OUT and each REPORT are folders as `memctl bench --out` makes them, all of one suite, config, model, machine, settings and
-versions. --config is the one that they were run with, if it was not the shipped one. With --sizes, only cells of these sizes
-are taken. --asked-anew names what `ask_other_relations.py` wrote: its figures stand where a cell has none of other relations.
-The report calls itself complete where no cell of the config is missing; if the seeds measured are not the config's, every
-size is expected of each seed measured.
+versions. --config is the one that they were run with, if it was not the shipped one, and --data the records of a suite that
+reads them. With --sizes, only cells of these sizes are taken. --asked-anew names what `ask_other_relations.py` wrote: its
+figures stand where a cell has none of other relations. The report calls itself complete where no cell of the config is
+missing, of the methods that were measured; if the seeds measured are not the config's, every size is expected of each seed
+measured.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from memctl.bench.config import OF_A_RUN
 from memctl.bench.measures import MEASURES
 from memctl.bench.plots import draw
 from memctl.bench.report import Cell, Report, ReportFolder, rows
+from memctl.bench.suite import Suite
 from memctl.bench.suites import PUBLISHED, make
 
 
@@ -45,6 +47,7 @@ parser.add_argument("out", type=Path)
 parser.add_argument("reports", type=Path, nargs="+")
 parser.add_argument("--sizes", type=numbers, help="numbers of facts, with commas between")
 parser.add_argument("--config", type=Path, help="TOML in place of the suite's shipped config")
+parser.add_argument("--data", type=Path, help="records that the suite reads")
 parser.add_argument("--asked-anew", type=Path, nargs="*", default=[], help="what ask_other_relations.py wrote")
 arguments = parser.parse_args()
 
@@ -61,20 +64,31 @@ for path in arguments.reports:
         parser.error(f"{path} holds no report")
     reports.append(report)
 first = reports[0].setup
-if first.suite in PUBLISHED:
-    parser.error(f"reports of {first.suite} need its records and are not joined here")
-given = {"sizes": arguments.sizes} if arguments.sizes else {}
-seeds = sorted({int(cell.cell["seed"]) for report in reports for cell in report.cells})
-suite = make(first.suite, arguments.config, None, given)
-if {one.cell["seed"] for one in suite.plan()} != set(seeds):
-    suite = make(first.suite, arguments.config, None, {**given, "seeds": seeds})
+if (first.suite in PUBLISHED) != (arguments.data is not None):
+    parser.error(f"{first.suite} reads {'records: --data' if first.suite in PUBLISHED else 'no records'}")
+given: dict[str, Any] = {"sizes": arguments.sizes} if arguments.sizes else {}
+
+
+def suite_of(*some: Report) -> Suite:
+    """The suite with the seeds and methods of reports, where these are not all that the config has."""
+    made = make(first.suite, arguments.config, arguments.data, given)
+    own = {}
+    for name in ("seed", "method"):
+        values = {cell.cell[name]: None for report in some for cell in report.cells if name in cell.cell}
+        if set(values) != {one.cell[name] for one in made.plan() if name in one.cell}:
+            own[f"{name}s"] = list(values)
+    return make(first.suite, arguments.config, arguments.data, {**given, **own}) if own else made
+
+
 for path, report in zip(arguments.reports, reports, strict=True):
     for part in ("suite", "model", "settings", "machine", "versions"):
         if getattr(report.setup, part) != getattr(first, part):
             parser.error(f"{path} differs from {arguments.reports[0]} in {part}")
-    if without_run(report.setup.config) != without_run(suite.setup()):
+    own, asked = without_run(report.setup.config), without_run(suite_of(report).setup())
+    if any(own[name] != asked[name] for name in own.keys() & asked.keys()):  # settings of methods not measured yet are in one
         parser.error(f"{path} was run with another config; --config names it")
 
+suite = suite_of(*reports)
 measured = [cell for report in reports for cell in report.cells if not arguments.sizes or cell.cell["size"] in arguments.sizes]
 planned = [one.cell for one in suite.plan()]
 for cell in measured:
