@@ -99,6 +99,7 @@ for cell in measured:
 cells = tuple(sorted(map(completed, measured), key=lambda cell: planned.index(cell.cell)))
 setup = msgspec.structs.replace(first, config=suite.setup())
 taken = f" --sizes {','.join(map(str, arguments.sizes))}" if arguments.sizes else ""
+taken += f" --data {arguments.data.name}" if arguments.data else ""
 taken += "".join(f" --asked-anew {path.name}" for path in arguments.asked_anew)
 command = "; ".join([*dict.fromkeys(report.command for report in reports), f"python experiments/join_reports.py{taken}"])
 joined = Report(setup, command, len(cells) == len(planned), cells, rows(cells))

@@ -156,7 +156,7 @@ def _scale(axis: Any, limits: Any, panel: Panel) -> None:
     elif kinds == {"percent"}:
         if max(-low, high) > 1.0:
             axis._set_axes_scale("symlog", linthresh=0.01)
-            axis.get_major_locator().set_params(numticks=POWERS)
+            axis.get_major_locator().set_params(numticks=(POWERS + 3) // 2)  # of n it makes 2n − 3 at most
             axis.set_major_formatter(FuncFormatter(lambda value, place: f"{100 * value:g}%"))
             limits(min(low, 0) * 2, high * 2)
         else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from memctl.bench.plots import Panel, draw
+from memctl.bench.plots import POWERS, Panel, draw
 from memctl.bench.report import Cell, rows
 from memctl.errors import BackendMissing
 
@@ -34,6 +34,19 @@ def test_lines_and_bars_become_a_picture(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         draw(PANELS, ROWS, "Title", tmp_path / "report.png")
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("drift", [2.0, 40.0, 2500.0, 1e8, 1e44])
+def test_of_a_ruined_model_few_powers_of_ten_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drift: float) -> None:
+    figure_module, drawn = pytest.importorskip("matplotlib.figure"), []
+    monkeypatch.setattr(figure_module.Figure, "savefig", lambda figure, *given, **options: drawn.append(figure))
+    ruined = rows(
+        [Cell({"seed": 1, "method": name}, {"drift": value}) for name, value in (("memctl", 0.0005), ("memit", drift))]
+    )
+    draw([Panel("Drift", ("drift",), "method", "bars")], ruined, "Title", tmp_path / "report.png")
+    (axes,) = drawn[0].axes
+    low, high = axes.get_xlim()
+    assert 2 <= sum(low <= place <= high for place in axes.get_xticks()) <= POWERS
 
 
 def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
