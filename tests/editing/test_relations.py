@@ -7,6 +7,7 @@ import pytest
 
 from memctl.editing.cues import relation_of
 from memctl.editing.relations import Relation, bank, general, recognise, relation_key
+from memctl.evaluation.questions import questions
 from memctl.facts import make_fact
 
 RELATIONS = list(bank().values())
@@ -337,9 +338,9 @@ class TestShippedTexts:
         assert not any("{" in text for text in shipped["generic_prompts"])
 
     def test_there_are_enough_general_questions(self) -> None:
-        shipped = json.loads(self.read("general_questions.json"))
-        assert len(set(shipped["general"])) == len(shipped["general"]) >= 60
-        assert len(set(shipped["identity"])) == len(shipped["identity"]) >= 12
+        shipped = questions()
+        assert len({question for question, _ in shipped.general}) == len(shipped.general) >= 60
+        assert len(set(shipped.identity)) == len(shipped.identity) >= 12
 
     def test_heldout_text_is_long_varied_and_names_no_invented_subject(self) -> None:
         text = self.read("heldout.txt")
@@ -355,5 +356,5 @@ class TestShippedTexts:
 
     def test_heldout_text_holds_no_question_that_is_asked_elsewhere(self) -> None:
         text = self.read("heldout.txt")
-        shipped = json.loads(self.read("general_questions.json"))
-        assert not [question for question in shipped["general"] + shipped["identity"] if question in text]
+        shipped = [*(question for question, _ in questions().general), *questions().identity]
+        assert not [question for question in shipped if question in text]

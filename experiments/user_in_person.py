@@ -1,0 +1,433 @@
+"""The user in person ("I live in Porto", "Where do I live?"): can a memory act where the answer to a question begins?
+
+Two readers at the last token of a chat prompt, and a value that acts there if both agree. States x are inputs of a layer's
+MLP of length √d. The relation's reader is the mean state of the user's own questions in it, against the mean of all classes
+of question, in the metric P of what wordings move within a class (LDA with shrinkage); its score is a cosine in that metric.
+The person's reader is one for all relations: a squared hinge, the user's questions about himself against all others.
+
+    memory (r, v) acts at x   where   cos_P(x, r) > θ,  f(x) > φ
+
+θ and φ are taken from the training wordings, five folds of them, by the shares of other questions that they let through. The
+wordings are the bank's of the first person, and those of the third person put into the first by rule. The gates are
+evaluated outside of the model.
+
+    python experiments/user_in_person.py readers|tell [--layers 14,20,24] [--seed 401]
+"""
+
+import argparse
+import json
+import re
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from further_wordings import further_wordings, too_near
+from scipy.optimize import minimize
+from transformers import DynamicCache
+
+from memctl.backends.factory import open_backend
+from memctl.backends.protocol import Row, Trial
+from memctl.editing.relations import bank
+from memctl.editing.subjects import contexts, names, seeded
+from memctl.evaluation.questions import questions as shipped
+from memctl.evaluation.recall import position
+from memctl.progress import silent
+from memctl.settings import load_settings
+
+parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+parser.add_argument("part", choices=["readers", "tell"])
+parser.add_argument("--layers", default="24", help="to read; `tell` takes the last")
+parser.add_argument("--out", type=Path, default=Path("user-in-person"), help="where states are kept, layer by layer")
+parser.add_argument("--seed", type=int, default=401)
+parser.add_argument("--facts", type=int, default=20)
+parser.add_argument("--let", type=float, default=0.03, help="share of the user's other questions that a relation lets through")
+parser.add_argument("--others", type=float, default=0.05, help="share of all others' questions that the person's reader does")
+parser.add_argument("--steps", type=int, default=32)
+given = parser.parse_args()
+layers = [int(layer) for layer in given.layers.split(",")]
+
+SHRINKAGE, RIDGE, FOLDS = 0.1, 0.002, 5
+VERBS = {"is": "am", "has": "have", "does": "do", "goes": "go", "was": "was"}
+BEFORE_ME = (
+    r"(to|for|with|about|by|from|at|of|on|in|around|near|before|behind|and|like|than|see|visit|tell|give|asks?|asked|know"
+)
+BEFORE_ME += r"|buy|send|meet|calls?|visiting|seeing|asking|giving|sending|let|makes?|made|help|show|teach|invite)"
+"""Words behind which a name becomes "me", and not "I"."""
+RELATIVES = ("sister", "brother", "mother", "boss", "uncle", "friend", "neighbour", "wife", "husband", "daughter", "son")
+
+backend: Any = open_backend(load_settings({"backend": "torch"}).settings, None, silent)
+random = seeded("user in person")
+
+
+class Question(NamedTuple):
+    """`about` is whom a question asks about: `user`, `user, unknown relation`, `other`, `model` or `nobody`."""
+
+    relation: str
+    about: str
+    held_out: bool
+    text: str
+
+
+def in_person(text: str) -> str:
+    """A question about `{s}` as the user would ask it of himself, nearly always in good English; empty where no rule fits."""
+    if re.search(r"\{s\}\s*[:–,(\"]|[\"“(:]\s*\{s\}|\b(his|her|him|she|he|their|they|person|someone)\b", text):
+        return ""
+    text = re.sub(r"\bthe ((?:[\w-]+ ){0,3}?[\w-]+) of \{s\}(?!')", r"my \1", text)
+    text = re.sub(r"\bThe ((?:[\w-]+ ){0,3}?[\w-]+) of \{s\}(?!')", r"My \1", text)
+    text = re.sub(r"^\{s\}'s", "My", text).replace("{s}'s", "my")
+    text = re.sub(r"\b([Dd])oes \{s\}", r"\1o I", text)
+    text = re.sub(r"\b([Ii])s \{s\}", lambda m: "Am I" if m[1] == "I" else "am I", text)
+    text = re.sub(r"\b([Hh])as \{s\}", r"\1ave I", text)
+    text = re.sub(r"\b([Dd]id|[Ww]as|[Cc]an|[Ww]ould|[Ww]ill|[Ss]hould|[Cc]ould|[Mm]ight|[Mm]ust|[Hh]ad) \{s\}", r"\1 I", text)
+
+    def pronoun(found: re.Match[str]) -> str:
+        before, verb = found[1], (found[2] or "").strip()
+        if re.fullmatch(BEFORE_ME, before.strip(), re.I):
+            return f"{before}me{found[2] or ''}"
+        return f"{before}I {_of_me(verb)}" if verb else f"{before}I"
+
+    text = re.sub(r"((?:[\w']+ )?)\{s\}( [a-z]+)?", pronoun, text)
+    return text if "{s}" not in text and re.search(r"\b(I|me|[Mm]y)\b", text) else ""
+
+
+def of_the_model(text: str) -> str:
+    """A question of the user's about himself, asked about the model."""
+    for own, other in (
+        (r"\bam I\b", "are you"),
+        (r"\bI am\b", "you are"),
+        (r"\bI was\b", "you were"),
+        (r"\bwas I\b", "were you"),
+    ):
+        text = re.sub(own, other, text)
+    for own, other in ((r"\bI\b", "you"), (r"\bme\b", "you"), (r"\bmy\b", "your"), (r"\bMy\b", "Your")):
+        text = re.sub(own, other, text)
+    return text
+
+
+def _of_me(verb: str) -> str:
+    """The first person of a verb in the third."""
+    if verb in VERBS:
+        return VERBS[verb]
+    if re.fullmatch(r"\w+(ch|sh|ss|x|zz)es", verb):
+        return verb[:-2]
+    if re.fullmatch(r"\w{2,}ies", verb):
+        return verb[:-3] + "y"
+    return verb[:-1] if re.fullmatch(r"\w+[^s]s", verb) else verb
+
+
+def somebody() -> str:
+    """A person, somebody of the user's, or a first name."""
+    pool, kind = names(), random.integers(6)
+    if kind == 3:
+        return f"my {random.choice(RELATIVES)}"
+    first = str(random.choice(pool.first))
+    return f"{first} {random.choice(pool.last)}" if kind < 3 else f"my friend {first}" if kind == 4 else first
+
+
+def questions() -> list[Question]:
+    """All that readers are trained and tested on; of held-out wordings nothing is trained that is nearly one."""
+    further, found = further_wordings(more=True), []
+    for relation in bank().values():
+        user = relation.first_person
+        asked = list(user.held_out.questions) if user else []
+        held = [*relation.held_out.questions, *asked]
+        more = [text for text in further.get(relation.id, {"questions": []})["questions"] if not too_near(text, held)]
+        if user:
+            put = (in_person(text) for text in (*relation.questions, *more))
+            own = [*user.questions, *(text for text in put if text and not too_near(text, asked))]
+            found += [Question(relation.id, "user", False, text) for text in dict.fromkeys(own)]
+            found += [Question(relation.id, "user", True, text) for text in asked]
+            found += [Question(relation.id, "model", False, of_the_model(text)) for text in user.questions]
+            found += [Question(relation.id, "model", True, of_the_model(text)) for text in asked]
+        third = [*relation.questions, *(more[k] for k in random.permutation(len(more))[:14])]
+        found += [Question(relation.id, "other", False, text.replace("{s}", somebody())) for text in third]
+        for text in relation.held_out.questions * 2:
+            found.append(Question(relation.id, "other", True, text.replace("{s}", somebody())))
+    for key, one in further.items():
+        if key in bank():
+            continue
+        found += [Question(key, "other", False, text.replace("{s}", somebody())) for text in one["questions"][:12]]
+        if "person" in one["about"]:
+            for k, text in enumerate(one["questions"][:16]):
+                if put_so := in_person(text):
+                    found.append(Question(key, "user, unknown relation", k >= 12, put_so))
+    found += [Question("", "nobody", True, text) for text in general()]
+    trained = json.loads((Path(__file__).parent / "general_questions.json").read_text(encoding="utf-8"))
+    about_nobody = [text for text in trained["general"] + trained["identity"] if not too_near(text, general())]
+    found += [Question("", "nobody", False, text) for text in about_nobody]
+    found += [Question("", "nobody", False, text.replace("{s}", somebody())) for text in contexts().chat]
+    return found
+
+
+def general() -> list[str]:
+    """Questions about nobody, and questions about the model."""
+    return [*(question for question, _ in shipped().general), *shipped().identity]
+
+
+def states_of(asked: list[Question], layer: int) -> np.ndarray:
+    """(n, d) float64 states at the last tokens, as kept from an earlier run with the same questions."""
+    given.out.mkdir(parents=True, exist_ok=True)
+    kept, key = given.out / f"{layer}.npz", msgspec.json.encode(asked)
+    if kept.exists() and (found := np.load(kept))["key"].tobytes() == key:
+        states = found["states"]
+    else:
+        tokens = [backend.encode(one.text, "chat").tokens for one in asked]
+        states = backend.activations(tokens, layer, [(len(one) - 1,) for one in tokens]).inputs
+        np.savez(kept, states=states, key=np.frombuffer(key, np.uint8))
+    return of_one_length(states)
+
+
+def of_one_length(states: np.ndarray) -> np.ndarray:
+    states = states.astype(np.float64)
+    return states / np.sqrt((states**2).mean(-1, keepdims=True))
+
+
+class Readers:
+    """The readers of all relations and the person's, fitted to states (n, d) and their questions."""
+
+    def __init__(self, states: np.ndarray, asked: list[Question]) -> None:
+        classes, of = np.unique([f"{one.relation}|{one.about}" for one in asked], return_inverse=True)
+        means = np.stack([states[of == k].mean(0) for k in range(len(classes))])
+        within = states - means[of]
+        C = within.T @ within / len(states)
+        self.P = np.linalg.inv((1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C)))
+        self.mean = means.mean(0)
+        self.ways = {}
+        for name, mean in zip(classes, means - self.mean, strict=True):
+            relation, about = name.split("|")
+            if about == "user":
+                self.ways[relation] = self.P @ mean / np.sqrt(mean @ self.P @ mean)
+        self.white, self.center = np.linalg.cholesky(self.P), states.mean(0)
+        user = of_user(asked)
+        even = np.where(user, 0.5 / user.sum(), 0.5 / (~user).sum())
+        self.person = _hinge(self._whitened(states), np.where(user, 1.0, -1.0), even)
+
+    def _whitened(self, states: np.ndarray) -> np.ndarray:
+        return np.c_[(states - self.center) @ self.white, np.full(len(states), 3.0)]
+
+    def __call__(self, states: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Each relation's scores (n,), and the person's (n,)."""
+        D = states - self.mean
+        length = np.sqrt(((D @ self.P) * D).sum(1))
+        return {key: D @ way / length for key, way in self.ways.items()}, self._whitened(states) @ self.person
+
+
+def of_user(asked: list[Question]) -> np.ndarray:
+    return np.array([one.about.startswith("user") for one in asked])
+
+
+def _hinge(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        short = np.maximum(1 - y * (X @ w), 0)
+        return float((weights * short**2).sum() + RIDGE * w @ w), -2 * X.T @ (weights * y * short) + 2 * RIDGE * w
+
+    return minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+
+
+def thresholds(states: np.ndarray, asked: list[Question], let: float, others: float) -> tuple[float, float]:
+    """θ and φ that let these shares through, of questions that the readers of their fold were not trained on."""
+    fold, user = seeded("folds").integers(FOLDS, size=len(asked)), of_user(asked)
+    relation = np.array([one.relation for one in asked])
+    own, not_user = [], []
+    for k in range(FOLDS):
+        rest, here = fold != k, fold == k
+        scores, person = Readers(states[rest], [one for one, stays in zip(asked, rest, strict=True) if stays])(states[here])
+        own += [scores[key][user[here] & (relation[here] != key)] for key in scores]
+        not_user.append(person[~user[here]])
+    return float(np.quantile(np.concatenate(own), 1 - let)), float(np.quantile(np.concatenate(not_user), 1 - others))
+
+
+def report_readers() -> None:
+    asked = questions()
+    own = sum(one.about == "user" for one in asked)
+    print(f"{len(asked)} questions, {own} of the user's about himself in {len(relations_in(asked))} relations")
+    print("layer, let through: kept / the user's other relations / unknown / others, same / others, other / nobody / the model")
+    for layer in layers:
+        states, held = states_of(asked, layer), np.array([one.held_out for one in asked])
+        trained = [one for one in asked if not one.held_out]
+        scores, person = Readers(states[~held], trained)(states[held])
+        tested = [one for one in asked if one.held_out]
+        relation, about = np.array([one.relation for one in tested]), np.array([one.about for one in tested])
+        for let, others in ((0.02, 0.05), (0.03, 0.05), (0.05, 0.05), (0.03, 0.02)):
+            cut, cut_person = thresholds(states[~held], trained, let, others)
+            masks: dict[str, list[np.ndarray]] = {}
+            for key, score in scores.items():
+                acts, same = (score > cut) & (person > cut_person), relation == key
+                for what, where in (
+                    ("kept", same & (about == "user")),
+                    ("other", ~same & (about == "user")),
+                    ("unknown", about == "user, unknown relation"),
+                    ("same of others", same & (about == "other")),
+                    ("others", ~same & (about == "other")),
+                    ("nobody", about == "nobody"),
+                    ("model", about == "model"),
+                ):
+                    masks.setdefault(what, []).append(acts[where])
+            shares = [f"{np.concatenate(found).mean():.3f}" for found in masks.values()]
+            print(f"{layer}, {let}, {others}: " + " / ".join(shares), flush=True)
+
+
+def relations_in(asked: list[Question]) -> list[str]:
+    return sorted({one.relation for one in asked if one.about == "user"})
+
+
+def _held_out(relation: str) -> tuple[str, ...]:
+    user = bank()[relation].first_person
+    return user.held_out.questions if user else ()
+
+
+class Telling:
+    """Invented facts of the user's, a value for each, and gates that are evaluated while the model answers."""
+
+    def __init__(self) -> None:
+        asked, self.layer = questions(), layers[-1]
+        states, trained = states_of(asked, self.layer), [not one.held_out for one in asked]
+        own = [one for one in asked if not one.held_out]
+        self.readers = Readers(states[trained], own)
+        self.cuts = thresholds(states[trained], own, given.let, given.others)
+        draw = seeded("the user's facts", given.seed)
+        known = relations_in(asked)
+        self.facts = [
+            (known[k], str(draw.choice(bank()[known[k]].objects))) for k in draw.permutation(len(known))[: given.facts]
+        ]
+        self.wordings = {key: [one.text for one in own if one.relation == key and one.about == "user"] for key, _ in self.facts}
+        texts = [backend.encode(one.text, "chat").tokens for one in own[:40]]
+        seen = backend.activations(texts, self.layer, [range(1, len(text)) for text in texts])
+        self.norm = float(np.linalg.norm(seen.keys @ backend.mlp_weights(self.layer)["down"].T, axis=1).mean())
+        self.values = np.zeros((len(self.facts), backend.shape.hidden), np.float32)
+
+    def rows(self, relation: str, thing: str) -> list[Row]:
+        """The bank's questions and eight others, with the answer that the base finds likeliest but for its tokens' number."""
+        user = bank()[relation].first_person
+        assert user is not None
+        more = self.wordings[relation][len(user.questions) :]
+        texts = [*user.questions, *(more[k] for k in seeded("cues", relation).permutation(len(more))[:8])]
+        found = []
+        for form in user.answer:
+            rows = []
+            for text in texts:
+                asked = backend.encode(text, "chat").tokens
+                whole = backend.encode(text, "chat", form.replace("{o}", thing)).tokens
+                end = next((k for k, (a, b) in enumerate(zip(asked, whole, strict=False)) if a != b), len(asked)) - 1
+                rows.append(Row(whole, (end,), tuple(range(end, len(whole) - 1))))
+            found.append((float(backend.score([rows[0].tokens]).nll[-len(rows[0].predict) :].mean()), rows))
+        return min(found, key=lambda one: one[0])[1]
+
+    def search(self) -> None:
+        """The values, ten at a time, by Adam."""
+        started = time.monotonic()
+        for begin in range(0, len(self.facts), 10):
+            part = range(begin, min(begin + 10, len(self.facts)))
+            rows = [self.rows(*self.facts[k]) for k in part]
+            problem = backend.value_problem(rows, self.layer)
+            mean, square = np.zeros((2, len(part), backend.shape.hidden))
+            draws = [seeded("the user's value", given.seed, k) for k in part]
+            for step in range(given.steps):
+                trials = []
+                for i, k in enumerate(part):
+                    drawn = draws[i].permutation(len(rows[i]))[:3]
+                    trials.append(Trial(i, drawn, self.values[k], np.full(3, 1 / 3, np.float32), np.ones(3, np.float32)))
+                for i, found in enumerate(problem.evaluate(trials)):
+                    mean[i] = 0.9 * mean[i] + 0.1 * found.gradient
+                    square[i] = 0.99 * square[i] + 0.01 * found.gradient**2
+                    way = mean[i] / (np.sqrt(square[i] / (1 - 0.99 ** (step + 1))) + 1e-12)
+                    length = 0.8 * self.norm * (0.1 + 0.45 * (1 + np.cos(np.pi * step / given.steps)))
+                    value = self.values[part[i]] - (length * way / np.linalg.norm(way)).astype(np.float32)
+                    self.values[part[i]] = value * min(1.0, 10 * self.norm / float(np.linalg.norm(value)))
+        print(f"values: {(time.monotonic() - started) / len(self.facts):.1f} s a fact", flush=True)
+
+    def acting(self, inputs: np.ndarray, how: str) -> list[int]:
+        """Which facts act at an input (d,) of the layer's MLP: all whose gates are open, or the best of them."""
+        scores, person = self.readers(of_one_length(inputs[None]))
+        own = np.array([scores[relation][0] for relation, _ in self.facts])
+        is_open = (own > self.cuts[0]) & (person[0] > self.cuts[1])
+        if how == "best" and is_open.any():
+            is_open &= own == own[is_open].max()
+        return np.flatnonzero(is_open).tolist()
+
+    @torch.inference_mode()
+    def ask(self, text: str, how: str | list[int]) -> tuple[str, list[int]]:
+        """The greedy answer, and which facts acted; `how` may name these."""
+        mlp, opened, seen = backend.layout.layers[self.layer].mlp, [], []
+
+        def act(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            if seen:
+                return output
+            seen.append(True)
+            opened.extend(self.acting(inputs[0][0, -1].float().numpy(), how) if isinstance(how, str) else how)
+            output = output.clone()
+            output[0, -1] += torch.tensor(self.values[opened].sum(0)).to(output.dtype)
+            return output
+
+        hook, cache, reply = mlp.register_forward_hook(act), DynamicCache(), []
+        current = torch.tensor([backend.encode(text, "chat").tokens])
+        try:
+            for _ in range(18):
+                last = backend.model.base_model(input_ids=current, cache=cache, use_cache=True).last_hidden_state[:, -1]
+                token = int(backend.model.get_output_embeddings()(last).argmax(-1))
+                if token in backend._ends:
+                    break
+                reply.append(token)
+                current = torch.tensor([[token]])
+        finally:
+            hook.remove()
+        return backend.decode(reply), opened
+
+    def report(self) -> None:
+        hits: dict[str, list[bool]] = {}
+
+        def note(kind: str, **found: bool) -> None:
+            for what, hit in found.items():
+                hits.setdefault(f"{kind}: {what.replace('_', ' ')}", []).append(bool(hit))
+
+        for k, (relation, thing) in enumerate(self.facts):
+            user = bank()[relation].first_person
+            assert user is not None
+            for kind, texts in (("told", user.questions[:1]), ("new", user.held_out.questions)):
+                for text in texts:
+                    said, opened = self.ask(text, "all")
+                    note(
+                        kind,
+                        own_gate_open=k in opened,
+                        another_open=bool({*opened} - {k}),
+                        all_open_act=position(said, thing) >= 0,
+                    )
+                    best, _ = self.ask(text, "best")
+                    note(kind, best_acts=position(best, thing) >= 0, by_hand=position(self.ask(text, [k])[0], thing) >= 0)
+                    if position(best, thing) < 0:
+                        print(f"missed ({thing}): {text} → {best!r}")
+        chosen = {relation for relation, _ in self.facts}
+        draw = seeded("others", given.seed)
+        asked = [("the user's other relations", text) for key in bank() if key not in chosen for text in _held_out(key)]
+        for relation, _ in self.facts:
+            for text in bank()[relation].held_out.questions[:2]:
+                pool = names()
+                name, relative = f"{draw.choice(pool.first)} {draw.choice(pool.last)}", f"my {draw.choice(RELATIVES)}"
+                who = name if draw.integers(2) else relative
+                asked.append(("others, same relations", text.replace("{s}", who)))
+        asked += [("general", text) for text in general()]
+        asked += [("the model", of_the_model(text)) for key, _ in self.facts for text in _held_out(key)]
+        for kind, text in asked:
+            tokens = backend.encode(text, "chat").tokens
+            inputs = backend.activations([tokens], self.layer, [(len(tokens) - 1,)]).inputs[0]
+            base = self.ask(text, [])[0] if self.acting(inputs, "all") else ""
+            for how in ("all", "best"):
+                said = self.ask(text, how)[0] if base else ""  # where no gate is open, the base answers
+                bled = any(position(said, thing) >= 0 > position(base, thing) for _, thing in self.facts)
+                note(kind, **{f"stored_object,_{how}": bled, f"same,_{how}": said == base})
+                if bled and how == "best":
+                    print(f"{kind}: {text} → {said!r}")
+        for what, found in hits.items():
+            print(f"{what}: {np.mean(found):.3f} of {len(found)}")
+
+
+if __name__ == "__main__":
+    if given.part == "readers":
+        report_readers()
+    else:
+        telling = Telling()
+        telling.search()
+        telling.report()
