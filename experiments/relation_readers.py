@@ -1,17 +1,19 @@
 """How well is the relation that is asked about known where the answer begins?
 
 A linear reader for each relation: the mean state of its wordings against that of all others, in the metric of what wordings
-and names move (LDA with shrinkage). Trained on the bank's wordings, with and without the further ones of `wordings.json`, on
-one set of names; tested on the bank's held-out wordings with other names. No memory is attached. Prints, for people's
-relations, the share of a relation's unseen wordings that a threshold keeps which lets 2, 5 or 10 % of the other relations'
-unseen wordings through.
+and names move (LDA with shrinkage). Trained on the bank's wordings, with and without the further ones of `wordings.json` (and
+of `more_wordings.json` with `--more`), on one set of names; tested on the bank's held-out wordings with other names. No memory
+is attached. Prints, for people's relations, the share of a relation's unseen wordings that a threshold keeps which lets 1, 2,
+5 or 10 % of the other relations' unseen wordings through: each reader's score by itself (a cosine, or linear in the state),
+and competing, less the soft maximum of all relations' scores (see `competing_readers`).
 
-    python experiments/relation_readers.py [--layers 14,24]
+    python experiments/relation_readers.py [--layers 14,24] [--more]
 """
 
 import argparse
 
 import numpy as np
+from competing_readers import SHRINKAGE, log_sum
 from further_wordings import further_wordings, too_near
 
 from memctl.backends.factory import open_backend
@@ -20,14 +22,15 @@ from memctl.editing.subjects import names, seeded
 from memctl.facts import Mode
 from memctl.settings import load_settings
 
-SHRINKAGE = 0.3
 TESTED_WITH = 3
 """Names that each held-out wording is asked with."""
 
 parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
 parser.add_argument("--layers", default="14,24")
-layers = [int(layer) for layer in parser.parse_args().layers.split(",")]
-further = further_wordings()
+parser.add_argument("--more", action="store_true")
+given = parser.parse_args()
+layers = [int(layer) for layer in given.layers.split(",")]
+further = further_wordings(more=given.more)
 backend = open_backend(load_settings({"backend": "torch"}).settings, None, lambda *_: None)
 random = seeded("relation readers")
 
@@ -58,27 +61,32 @@ sequences = [backend.encode(prompt, mode).tokens for _, mode, _, prompt in rows]
 ends = [(len(tokens) - 1,) for tokens in sequences]
 
 
-def kept(X: np.ndarray, train: np.ndarray, test: np.ndarray) -> list[float]:
-    """Shares of own wordings over the thresholds that let .02, .05 and .10 of the others through."""
+def kept(X: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, list[float]]:
+    """By the kind of score, shares of own wordings over the thresholds that let .01, .02, .05 and .10 of the others through."""
     known = np.unique(relation[train])
     means = np.stack([X[train & (relation == k)].mean(0) for k in known])
     within = X[train] - means[np.searchsorted(known, relation[train])]
     C = within.T @ within / len(within)
     C = (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
     L = np.linalg.cholesky(np.linalg.inv(C))
-    D, T = (means - means.mean(0)) @ L, (X[test] - means.mean(0)) @ L
-    cosine = (T / np.linalg.norm(T, axis=1, keepdims=True)) @ (D / np.linalg.norm(D, axis=1, keepdims=True)).T
+    D, T = (means - means.mean(0)) @ L, (X - means.mean(0)) @ L
+    linear = T @ (D / np.linalg.norm(D, axis=1, keepdims=True)).T
+    cosine = (linear / np.linalg.norm(T, axis=1, keepdims=True))[test]
+    linear = (linear / linear[np.flatnonzero(train), np.searchsorted(known, relation[train])].mean())[test]
     own = relation[test][:, None] == known[None]
     asked = known[None] < len(relations)
-    return [float((cosine[own] > np.quantile(cosine[~own & asked], 1 - share)).mean()) for share in (0.02, 0.05, 0.1)]
+    return {
+        kind: [float((scores[own] > np.quantile(scores[~own & asked], 1 - share)).mean()) for share in (0.01, 0.02, 0.05, 0.1)]
+        for kind, scores in (("cosine", cosine), ("linear", linear), ("competing", linear - log_sum(linear)))
+    }
 
 
-print("layer, mode, wordings: kept at .02 / .05 / .10 of others let through")
+print("layer, mode, wordings, score: kept at .01 / .02 / .05 / .10 of others let through")
 for layer in layers:
     states = backend.stream(sequences, layer, ends).astype(np.float64)
     states /= np.sqrt((states**2).mean(1, keepdims=True))
     for mode in ("chat", "raw"):
         here = chat == (mode == "chat")
         for name, sets in (("bank's", ["bank"]), ("bank's and further", ["bank", "further"])):
-            shares = kept(states, here & np.isin(kind, sets), here & (kind == "test"))
-            print(f"{layer}, {mode}, {name}: " + " / ".join(f"{share:.2f}" for share in shares), flush=True)
+            for score, shares in kept(states, here & np.isin(kind, sets), here & (kind == "test")).items():
+                print(f"{layer}, {mode}, {name}, {score}: " + " / ".join(f"{share:.2f}" for share in shares), flush=True)

@@ -1,16 +1,16 @@
 """Facts in two stages: a mark at the subject's last token, and a value where the answer begins.
 
 Today a memory is one vector at its subject's last token, which answers whatever is asked there. Here the units of layer 14
-write a *mark* instead, a code of its own that attention carries to the end of the prompt; and a gate at layer 22 opens
+write a *mark* instead, a code of its own that attention carries to the end of the prompt; and a gate at layer 24 opens
 where the stream shows both the code and the fact's relation. What it opens for is the fact's value, searched for at that place.
 
     v_s = a (m₀ + A z_s)           the mark, z_s (K,) a random unit vector of the subject
     B h ≈ z_s                      what is read of it at layer 22, h the whitened input of its MLP; 0 where nobody is known
-    fact (s, r) acts at h   where   z_s · B h > support,  w_r · h > θ,  and no other fact of s scores higher
+    fact (s, r) acts at h   where   z_s · B₂₄ h > support,  g_r(h) > 0,  and no other fact of s scores higher
 
-A, m₀, B are trained once for a base (`channel`), w_r too (`readers`): a squared hinge, own prompts' last tokens against all
-positions behind a subject in other relations' prompts and in the base's answers to them. Then `tell` tells invented facts and
-asks for them. The marks act through real units; the gates of layer 22 are evaluated outside of the model.
+A, m₀, B are trained once for a base (`channel`), the relations' readers g_r too (`readers`, see `competing_readers`), B₂₄ is
+fitted with them. Then `tell` tells invented facts and asks for them. The marks act through real units; the gates of layer 24
+are evaluated outside of the model.
 
     python experiments/two_stage_edit.py channel|readers|tell [--out FOLDER]
 """
@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from competing_readers import fit, mixed, out_of_fold
 from further_wordings import further_wordings, too_near
-from scipy.optimize import minimize
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -54,7 +54,6 @@ parser.add_argument("part", choices=["channel", "readers", "tell"])
 parser.add_argument("--out", type=Path, default=Path("two-stage"), help="what one part leaves for the next")
 parser.add_argument("--minutes", type=float, default=45, help="most, of the training of a channel")
 parser.add_argument("--go-on", action="store_true", help="with the last phase of the training, from what is there")
-parser.add_argument("--shifted", action="store_true", help="readers that know how their subject's code moves the states")
 parser.add_argument("--more", action="store_true", help="readers that know the wordings of more_wordings.json, too")
 parser.add_argument("--facts", type=int, default=24)
 parser.add_argument("--each", type=int, default=1, help="facts on each person")
@@ -66,7 +65,7 @@ parser.add_argument("--support", type=float, default=0.3, help="of the code")
 parser.add_argument("--steps", type=int, default=32)
 given = parser.parse_args()
 
-MARKED, READ, CODE = 14, 22, 48
+MARKED, READ, GATE, CODE = 14, 22, 24, 64
 PHASES = (
     (450, 16, 0.02, 1, 0.0, 0.0),
     (260, 16, 0.015, 1, 0.3, 0.0),
@@ -84,8 +83,9 @@ people = [relation for relation in bank().values() if "person" in relation.about
 
 @dataclass(frozen=True)
 class Line:
-    """A prompt about somebody, with what the base answers; `end` is the prompt's last token."""
+    """A prompt about somebody, with what the base answers; `end` is the prompt's last token, `wording` has no name in it."""
 
+    wording: str
     tokens: tuple[int, ...]
     sites: tuple[int, ...]
     relation: int
@@ -143,15 +143,15 @@ def lines(wordings: list[dict[str, list[str]]], most: int, held_out: bool, answe
         for k, own in enumerate(wordings):
             for j in random.permutation(len(own[mode]))[:most]:
                 name = f"{random.choice(pool.first)} {random.choice(pool.last)}"
-                asked.append((mode, k, own[mode][j].replace("{s}", name), name))
-    encodings = [backend.encode(text, mode) for mode, _, text, _ in asked]
+                asked.append((mode, k, own[mode][j], name))
+    encodings = [backend.encode(form.replace("{s}", name), mode) for mode, _, form, name in asked]
     said = backend.generate([encoding.tokens for encoding in encodings], answer) if answer else [()] * len(asked)
     found = []
-    for (mode, k, _, name), encoding, reply in zip(asked, encodings, said, strict=True):
+    for (mode, k, form, name), encoding, reply in zip(asked, encodings, said, strict=True):
         tokens = encoding.tokens + tuple(reply)
         places = [*sites(encoding, name), *ends_of(name, tokens, len(encoding.tokens))]
         if places:
-            found.append(Line(tokens, tuple(places), k, mode, len(encoding.tokens) - 1, held_out))
+            found.append(Line(form, tokens, tuple(places), k, mode, len(encoding.tokens) - 1, held_out))
     return found
 
 
@@ -188,9 +188,9 @@ def opened() -> list[tuple[Tensor, Tensor]]:
 
 
 def run(
-    batch: list[Line], marks: Tensor | None, begun: list[tuple[Tensor, Tensor]], to_the_end: bool
+    batch: list[Line], marks: Tensor | None, begun: list[tuple[Tensor, Tensor]], to_the_end: bool, layer: int = READ
 ) -> tuple[Tensor, Tensor | None, int]:
-    """Inputs (rows, T, d) of layer READ's MLP, last states, and how many tokens stand before them; lines are of one mode."""
+    """Inputs (rows, T, d) of a layer's MLP, last states, and how many tokens stand before them; lines are of one mode."""
     before = len(opening) if batch[0].mode == "chat" else 0
     ids = torch.zeros(len(batch), max(len(line.tokens) for line in batch) - before, dtype=torch.long)
     acts = torch.zeros(*ids.shape, 1)
@@ -211,7 +211,7 @@ def run(
         if not to_the_end:
             raise Enough
 
-    with hooked(layers[MARKED].mlp.register_forward_hook(add), layers[READ].mlp.register_forward_pre_hook(keep)):
+    with hooked(layers[MARKED].mlp.register_forward_hook(add), layers[layer].mlp.register_forward_pre_hook(keep)):
         seen["last"] = backend.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
     return seen["inputs"], seen.get("last"), before
 
@@ -290,112 +290,99 @@ def train_channel(own: list[Line], minutes: float, trained: Channel | None = Non
 
 @torch.no_grad()
 def marked_states(own: list[Line], channel: Channel) -> tuple[Any, Any, Any]:
-    """States (n, d) at layer READ behind marked subjects; of each its line, whether the prompt ends there, the code's score;
-    and the codes (lines, K)."""
+    """States (n, d) at layer GATE behind marked subjects; of each its line, whether the prompt ends there, and the code's
+    score; and what reads a code there, (d + 1, K): ridge regression on the ends of training prompts, marked and not."""
     random, begun = seeded("states"), opened()
-    states, about, coded = [], [], np.zeros((len(own), CODE))
-    for mode in ("raw", "chat"):
-        order = sorted((k for k, line in enumerate(own) if line.mode == mode), key=lambda k: len(own[k].tokens))
-        for begin in range(0, len(order), 48):
-            part = order[begin : begin + 48]
-            codes = random_codes(len(part), random)
-            coded[part] = codes.numpy()
-            inputs, _, before = run([own[k] for k in part], channel.mark(codes), begun, False)
-            for row, k in enumerate(part):
-                line = own[k]
-                score = channel.read(inputs[row]) @ codes[row]
-                for at in range(line.sites[0] - before, len(line.tokens) - before):
-                    states.append(inputs[row, at].half().numpy())
-                    about.append((k, at + before == line.end, float(score[at])))
-    return np.array(states, np.float16), np.array(about), coded
+    states, about = [], []
+    codes = random_codes(len(own), random)
+    ends: list[Tensor] = []
+    sent: list[Tensor] = []
+
+    def batches(chosen: list[int]) -> Iterator[list[int]]:
+        for mode in ("raw", "chat"):
+            order = sorted((k for k in chosen if own[k].mode == mode), key=lambda k: len(own[k].tokens))
+            yield from (order[begin : begin + 48] for begin in range(0, len(order), 48))
+
+    for part in batches(list(range(len(own)))):
+        inputs, _, before = run([own[k] for k in part], channel.mark(codes[part]), begun, False, GATE)
+        for row, k in enumerate(part):
+            line = own[k]
+            if not line.held_out:
+                ends.append(inputs[row, line.end - before])
+                sent.append(codes[k])
+            for at in range(line.sites[0] - before, len(line.tokens) - before):
+                states.append(inputs[row, at].half().numpy())
+                about.append((k, at + before == line.end, 0.0))
+    trained = [k for k, line in enumerate(own) if not line.held_out]
+    for part in batches(random.permutation(trained)[:1500].tolist()):
+        inputs, _, before = run([own[k] for k in part], None, begun, False, GATE)
+        ends += [inputs[row, own[k].end - before] for row, k in enumerate(part)]
+        sent += [torch.zeros(CODE)] * len(part)
+    X = normal(np.c_[torch.stack(ends).numpy()].astype(np.float64))
+    X = np.c_[X, np.ones(len(X))]
+    G = X.T @ X
+    reads = np.linalg.solve(G + 1e-3 * np.trace(G) / len(G) * np.eye(len(G)), X.T @ torch.stack(sent).numpy())
+    found = np.array(about)
+    Z, z = normal(np.array(states, np.float32)), codes.numpy()
+    found[:, 2] = ((Z @ reads[:-1] + reads[-1]) * z[found[:, 0].astype(int)]).sum(1)
+    return np.array(states, np.float16), found, reads.astype(np.float32)
 
 
 def normal(states: Any) -> Any:
     return states / np.sqrt((states**2).mean(-1, keepdims=True))
 
 
-def fit_readers(states: Any, about: Any, codes: Any, own: list[Line]) -> dict[str, Any]:
-    """w_r for each of people's relations and both modes, and all scores (n, relations).
-
-    How a code moves the states (M z) is taken off them first: for one subject it is a constant.
-    """
+def fit_readers(states: Any, about: Any, own: list[Line]) -> dict[str, Any]:
+    """The readers of each mode, with a mix and a threshold from wordings that they were not fitted to: `competing_readers`."""
     line = about[:, 0].astype(int)
     relation = np.array([one.relation for one in own])[line]
     chat = np.array([one.mode == "chat" for one in own])[line]
     train = ~np.array([one.held_out for one in own])[line]
-    end = about[:, 1] > 0
-    Z = normal(states.astype(np.float64))
-    M = np.zeros((width, CODE))
-    if given.shifted:
-        apart = [train & end & (chat == mode) & (relation == k) for mode in (False, True) for k in np.unique(relation)]
-        moved = np.concatenate([Z[at] - Z[at].mean(0) for at in apart])
-        z = np.concatenate([codes[line[at]] for at in apart])
-        M = np.linalg.solve(z.T @ z + 0.1 * np.trace(z.T @ z) / CODE * np.eye(CODE), z.T @ moved).T
-        Z = Z - codes[line] @ M.T
-        print(
-            f"codes explain {1 - ((moved - z @ M.T) ** 2).sum() / (moved**2).sum():.2f} of what moves within a relation",
-            flush=True,
-        )
-    within = []
-    for mode in (False, True):
-        for k in np.unique(relation):
-            at = train & end & (chat == mode) & (relation == k)
-            within.append(Z[at] - Z[at].mean(0))
-    others = Z[train & ~end]
-    within.append((others - others.mean(0))[::6])
-    W = np.concatenate(within)
-    C = 0.9 * W.T @ W / len(W)
-    C += np.trace(C) / 9 / width * np.eye(width)
-    L, mean = np.linalg.cholesky(np.linalg.inv(C)), Z[train & end].mean(0)
-    T = (Z - mean) @ L
-    scale = np.sqrt((T**2).sum(1).mean())
-    T = np.hstack([T / scale, np.ones((len(T), 1))])
-    found: dict[str, Any] = {"map": L / scale, "mean": mean, "moved": M, "weights": {}, "scores": {}}
+    end, Z = about[:, 1] > 0, normal(states.astype(np.float32))
+    wording = np.unique([one.wording for one in own], return_inverse=True)[1][line]
+    found: dict[str, Any] = {}
     for mode, is_chat in (("raw", False), ("chat", True)):
-        weights = []
-        for k in range(len(people)):
-            own_rows, other_rows = T[train & end & (chat == is_chat) & (relation == k)], T[train & (relation != k)]
-            share = np.where(end[train & (relation != k)], 1.0, 0.3)
-            weights.append(hinge(own_rows, other_rows, share / share.sum()))
-        found["weights"][mode] = np.array(weights)
-        found["scores"][mode] = T @ np.array(weights).T
+        known = set(np.unique(relation[train & end & (chat == is_chat)]).tolist())
+        told = train & np.isin(relation, sorted(known))
+        kinds = np.searchsorted(sorted(known), relation[told])
+        given_to = (Z[told], kinds, end[told], (chat == is_chat)[told])
+        readers = fit(*given_to, len(known))
+        parts = out_of_fold(*given_to, wording[told], len(known))
+        readers.mix = mixed(parts, *given_to[1:], line[told], given.let, len(people))
+        print(f"{mode}: {len(known)} relations compete, mix {readers.mix.round(2)}", flush=True)
+        found[mode] = readers
     return found
 
 
-def hinge(own: Any, others: Any, share: Any) -> Any:
-    """The weights (d + 1,) of a squared hinge: own at 1 and others at −1 at least, thirty to one for the others."""
-
-    def loss(w: Any) -> tuple[float, Any]:
-        below, above = np.maximum(1 - own @ w, 0), np.maximum(1 + others @ w, 0)
-        value = (below**2).mean() + 30 * (share * above**2).sum() + 0.01 * w @ w
-        return value, -2 * own.T @ below / len(own) + 60 * others.T @ (share * above) + 0.02 * w
-
-    return minimize(loss, np.zeros(own.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
-
-
-def threshold(readers: dict[str, Any], about: Any, own: list[Line], mode: str, let: float, support: float) -> float:
-    """θ that so many of the other relations' held-out prompts pass anywhere; prints how many of the own prompts do."""
+def report_readers(readers: dict[str, Any], states: Any, about: Any, own: list[Line]) -> None:
+    """What of the held-out wordings opens its own gate, and what of others', with the code there."""
     line = about[:, 0].astype(int)
-    asked = [k for k, one in enumerate(own) if one.held_out and one.mode == mode]
-    most = []
-    for k in asked:
-        at = line == k
-        most.append(np.where(about[at, 2:] > support, readers["scores"][mode][at], -9).max(0))
-    right = np.array([own[k].relation for k in asked])[:, None] == np.arange(len(people))
-    best = np.array(most)
-    cut = float(np.quantile(best[~right], 1 - let))
-    print(f"{mode}: a threshold that lets {let} of the others through keeps {(best[right] > cut).mean():.2f}")
-    return cut
+    held = np.array([one.held_out for one in own])[line]
+    there = about[held & (about[:, 1] > 0), 2]
+    print(
+        f"own code where held-out prompts end: least {there.min():.2f}, 1 % {np.quantile(there, 0.01):.2f}, "
+        f"5 % {np.quantile(there, 0.05):.2f}, median {np.median(there):.2f}"
+    )
+    Z, line, at = normal(states[held].astype(np.float32)), line[held], about[held]
+    for reader, found in readers.items():
+        scores = np.where(at[:, 2:] > given.support, found(Z)[:, : len(people)], -9)
+        for mode in ("raw", "chat"):
+            asked = [k for k, one in enumerate(own) if one.held_out and one.mode == mode]
+            most = np.stack([scores[line == k].max(0) for k in asked])
+            right = np.array([own[k].relation for k in asked])[:, None] == np.arange(len(people))
+            best = most.argmax(1) == right.argmax(1)
+            print(
+                f"{reader} readers on {mode} prompts: own gate open {(most[right] > 0).mean():.3f}, "
+                f"another's {(most[~right] > 0).mean():.3f}, own is the best {best.mean():.3f}",
+                flush=True,
+            )
 
 
 class Telling:
     """Invented facts, told in two stages."""
 
-    def __init__(self, channel: Channel, readers: dict[str, Any], cuts: dict[str, float]) -> None:
-        self.channel, self.cuts = channel, cuts
-        self.moved = torch.tensor(readers["moved"]).float()
-        self.map, self.mean = torch.tensor(readers["map"]).float(), torch.tensor(readers["mean"]).float()
-        self.weights = {mode: torch.tensor(found).float() for mode, found in readers["weights"].items()}
+    def __init__(self, channel: Channel, readers: dict[str, Any], reads: Any) -> None:
+        self.channel, self.readers, self.reads = channel, readers, reads
         told = (
             invented_facts(given.facts, given.seed) if given.each == 1 else facts_on_each(given.facts, given.seed, given.each)
         )
@@ -421,11 +408,10 @@ class Telling:
         return Composition(tuple((delta, 1.0) for delta in solve_units(traces, backend.activation, settings.edit.damping)))
 
     def acting(self, inputs: Tensor, name: str) -> Tensor:
-        """(T, facts of the subject) which of them act at inputs (T, d) of layer READ's MLP: at most one at each token."""
-        T = (inputs / inputs.pow(2).mean(-1, keepdim=True).sqrt() - self.mean - self.moved @ code_of(name)) @ self.map
-        scores = [T @ w[:, :-1].T + w[:, -1] - self.cuts[mode] for mode, w in self.weights.items()]
-        own = torch.maximum(*scores)[:, self.relations[name]]
-        known = self.channel.read(inputs) @ code_of(name) > given.support
+        """(T, facts of the subject) which of them act at inputs (T, d) of layer GATE's MLP: at most one at each token."""
+        T = normal(inputs.numpy())
+        own = torch.tensor(np.maximum(*(found(T) for found in self.readers.values()))[:, self.relations[name]])
+        known = torch.tensor((T @ self.reads[:-1] + self.reads[-1]) @ code_of(name).numpy() > given.support)
         return (own > 0) & (own >= own.max(1, keepdim=True).values) & known[:, None]
 
     @torch.inference_mode()
@@ -436,7 +422,7 @@ class Telling:
         for cue in training_cues(fact, natural_answer(backend, fact), beside):
             row = target_row(backend, cue, fact.subject)
             seen: list[Tensor] = []
-            hook = layers[READ].mlp.register_forward_pre_hook(
+            hook = layers[GATE].mlp.register_forward_pre_hook(
                 lambda module, inputs, seen=seen: seen.append(inputs[0][0].float())
             )
             with backend.attached(self.composition), hooked(hook):
@@ -449,14 +435,14 @@ class Telling:
     def search(self) -> None:
         """The values, eight at a time, by Adam; no probes of other relations, for the gate is to tell these apart."""
         texts = [line.tokens for line in lines(training_wordings(), 1, False, 0)[:40]]
-        seen = backend.activations(texts, READ, [range(1, len(text)) for text in texts])
-        norm = float(np.linalg.norm(seen.keys @ backend.mlp_weights(READ)["down"].T, axis=1).mean())
-        print(f"norm of layer {READ}'s outputs: {norm:.1f}", flush=True)
+        seen = backend.activations(texts, GATE, [range(1, len(text)) for text in texts])
+        norm = float(np.linalg.norm(seen.keys @ backend.mlp_weights(GATE)["down"].T, axis=1).mean())
+        print(f"norm of layer {GATE}'s outputs: {norm:.1f}", flush=True)
         started = time.monotonic()
         for begin in range(0, len(self.facts), 8):
             part = list(range(begin, min(begin + 8, len(self.facts))))
             rows = [self.rows(k) for k in part]
-            problem = backend.value_problem(rows, READ, self.composition)
+            problem = backend.value_problem(rows, GATE, self.composition)
             mean, square = np.zeros((len(part), width)), np.zeros((len(part), width))
             random = [seeded("two-stage value", self.facts[k].id) for k in part]
             for step in range(given.steps):
@@ -503,7 +489,7 @@ class Telling:
 
         hooks: list[Callable[[], Any]] = []
         if remembered:
-            mlp = layers[READ].mlp
+            mlp = layers[GATE].mlp
             hooks = [
                 mlp.register_forward_pre_hook(lambda module, seen: inputs.append(seen[0].float())),
                 mlp.register_forward_hook(act),
@@ -562,12 +548,13 @@ def main() -> None:
     if given.part == "readers":
         held = [{"raw": list(one.held_out.raw), "chat": list(one.held_out.questions)} for one in people]
         own = [*lines(wordings, 6, False, 14), *lines(wordings, 999, False, 0), *lines(held, 99, True, 12)]
-        states, about, codes = marked_states(own, channel)
-        readers_file.write_bytes(pickle.dumps((fit_readers(states, about, codes, own), about, own)))
-    readers, about, own = pickle.loads(readers_file.read_bytes())
-    cuts = {mode: threshold(readers, about, own, mode, given.let, given.support) for mode in ("raw", "chat")}
+        states, about, reads = marked_states(own, channel)
+        readers_file.write_bytes(pickle.dumps((states, about, reads, own)))
+    states, about, reads, own = pickle.loads(readers_file.read_bytes())
+    readers = fit_readers(states, about, own)
+    report_readers(readers, states, about, own)
     if given.part == "tell":
-        telling = Telling(channel, readers, cuts)
+        telling = Telling(channel, readers, reads)
         telling.search()
         telling.report()
 

@@ -1,21 +1,23 @@
 """The user in person ("I live in Porto", "Where do I live?"): can a memory act where the answer to a question begins?
 
 Two readers at the last token of a chat prompt, and a value that acts there if both agree. States x are inputs of a layer's
-MLP of length √d. The relation's reader is the mean state of the user's own questions in it, against the mean of all classes
-of question, in the metric P of what wordings move within a class (LDA with shrinkage); its score is a cosine in that metric.
-The person's reader is one for all relations: a squared hinge, the user's questions about himself against all others.
+MLP of length √d. The relation's readers are linear and compete: the mean state of the user's own questions in it, against the
+mean of all his questions, in the metric of what wordings move within a class of question (LDA with shrinkage), less the soft
+maximum of all relations' scores. The other reader knows whom a question is about: the user, somebody else, the model, nobody
+(multinomial logistic regression).
 
-    memory (r, v) acts at x   where   cos_P(x, r) > θ,  f(x) > φ
+    memory (r, v) acts at x   where   s_r(x) − (1/τ) log Σ_q exp(τ s_q(x)) > θ,  log p(user | x) > φ
 
 θ and φ are taken from the training wordings, five folds of them, by the shares of other questions that they let through. The
-wordings are the bank's of the first person, and those of the third person put into the first by rule. The gates are
-evaluated outside of the model.
+wordings are the bank's of the first person, those of the third person put into the first by rule, and the same asked about
+the model. The gates are evaluated outside of the model.
 
     python experiments/user_in_person.py readers|tell [--layers 14,20,24] [--seed 401]
 """
 
 import argparse
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
+from competing_readers import log_sum
 from first_person_wordings import in_person, of_the_model
 from further_wordings import further_wordings, too_near
 from scipy.optimize import minimize
@@ -43,13 +46,14 @@ parser.add_argument("--layers", default="24", help="to read; `tell` takes the la
 parser.add_argument("--out", type=Path, default=Path("user-in-person"), help="where states are kept, layer by layer")
 parser.add_argument("--seed", type=int, default=401)
 parser.add_argument("--facts", type=int, default=20)
-parser.add_argument("--let", type=float, default=0.03, help="share of the user's other questions that a relation lets through")
+parser.add_argument("--let", type=float, default=0.005, help="share of the user's other questions that a relation lets through")
 parser.add_argument("--others", type=float, default=0.05, help="share of all others' questions that the person's reader does")
 parser.add_argument("--steps", type=int, default=32)
 given = parser.parse_args()
 layers = [int(layer) for layer in given.layers.split(",")]
 
-SHRINKAGE, RIDGE, FOLDS = 0.1, 0.002, 5
+SHRINKAGE, RIDGE, FOLDS = 0.1, 1e-4, 5
+ABOUT = ("user", "other", "model", "nobody")
 RELATIVES = ("sister", "brother", "mother", "boss", "uncle", "friend", "neighbour", "wife", "husband", "daughter", "son")
 
 backend: Any = open_backend(load_settings({"backend": "torch"}).settings, None, silent)
@@ -106,6 +110,9 @@ def questions() -> list[Question]:
     about_nobody = [text for text in trained["general"] + trained["identity"] if not too_near(text, general())]
     found += [Question("", "nobody", False, text) for text in about_nobody]
     found += [Question("", "nobody", False, text.replace("{s}", somebody())) for text in contexts().chat]
+    known, own = {one.text for one in found}, [one for one in found if one.about == "user" and not one.held_out]
+    put_to_it = [Question(one.relation, "model", False, of_the_model(one.text)) for one in own]
+    found += [one for one in put_to_it if one.text not in known and not re.search(r"\b(I|me|[Mm]y)\b", one.text)]
     return found
 
 
@@ -133,45 +140,61 @@ def of_one_length(states: np.ndarray) -> np.ndarray:
 
 
 class Readers:
-    """The readers of all relations and the person's, fitted to states (n, d) and their questions."""
+    """The readers of all relations, and the one of whom a question is about, fitted to states (n, d) and their questions."""
 
     def __init__(self, states: np.ndarray, asked: list[Question]) -> None:
-        classes, of = np.unique([f"{one.relation}|{one.about}" for one in asked], return_inverse=True)
+        classes, of = np.unique([f"{one.about}|{one.relation}" for one in asked], return_inverse=True)
         means = np.stack([states[of == k].mean(0) for k in range(len(classes))])
         within = states - means[of]
         C = within.T @ within / len(states)
-        self.P = np.linalg.inv((1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C)))
-        self.mean = means.mean(0)
-        self.ways = {}
-        for name, mean in zip(classes, means - self.mean, strict=True):
-            relation, about = name.split("|")
-            if about == "user":
-                self.ways[relation] = self.P @ mean / np.sqrt(mean @ self.P @ mean)
-        self.white, self.center = np.linalg.cholesky(self.P), states.mean(0)
-        user = of_user(asked)
-        even = np.where(user, 0.5 / user.sum(), 0.5 / (~user).sum())
-        self.person = _hinge(self._whitened(states), np.where(user, 1.0, -1.0), even)
+        P = np.linalg.inv((1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C)))
+        own = np.flatnonzero(np.char.startswith(classes, "user"))
+        self.mean = means[own].mean(0)
+        D = means[own] - self.mean
+        self.ways = P @ D.T
+        self.ways /= np.sqrt((D * self.ways.T).sum(1))
+        mine = np.isin(of, own)
+        self.ways /= ((states[mine] - self.mean) @ self.ways)[np.arange(mine.sum()), np.searchsorted(own, of[mine])].mean()
+        names = [str(name) for name in classes[own]]
+        self.relations = {name.removeprefix("user|"): k for k, name in enumerate(names) if name.startswith("user|")}
+        self.white, self.center = np.linalg.cholesky(P) / np.sqrt(len(P)), states.mean(0)
+        whom = whom_of(asked)
+        even = np.array([0.25 / (whom == k).sum() for k in range(len(ABOUT))])[whom]
+        self.whom = _logistic(self._whitened(states), whom, even)
 
     def _whitened(self, states: np.ndarray) -> np.ndarray:
-        return np.c_[(states - self.center) @ self.white, np.full(len(states), 3.0)]
+        return np.c_[(states - self.center) @ self.white, np.ones(len(states))]
 
     def __call__(self, states: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Each relation's scores (n,), and the person's (n,)."""
-        D = states - self.mean
-        length = np.sqrt(((D @ self.P) * D).sum(1))
-        return {key: D @ way / length for key, way in self.ways.items()}, self._whitened(states) @ self.person
+        """Each relation's scores (n,), and the log probabilities (n,) that the user is asked about."""
+        s = (states - self.mean) @ self.ways
+        s -= log_sum(s)
+        whom = self._whitened(states) @ self.whom
+        return {key: s[:, k] for key, k in self.relations.items()}, whom[:, 0] - np.logaddexp.reduce(whom, axis=1)
 
 
 def of_user(asked: list[Question]) -> np.ndarray:
     return np.array([one.about.startswith("user") for one in asked])
 
 
-def _hinge(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
-        short = np.maximum(1 - y * (X @ w), 0)
-        return float((weights * short**2).sum() + RIDGE * w @ w), -2 * X.T @ (weights * y * short) + 2 * RIDGE * w
+def whom_of(asked: list[Question]) -> np.ndarray:
+    return np.array([ABOUT.index(one.about.partition(",")[0]) for one in asked])
 
-    return minimize(loss, np.zeros(X.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
+
+def _logistic(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(d, classes) weights of a multinomial logistic regression."""
+    one_hot = np.eye(y.max() + 1)[y]
+
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        V = w.reshape(X.shape[1], -1)
+        log_p = X @ V
+        log_p -= np.logaddexp.reduce(log_p, axis=1)[:, None]
+        value = -float((weights * log_p[np.arange(len(y)), y]).sum()) + RIDGE * float(w @ w)
+        return value, (X.T @ (weights[:, None] * (np.exp(log_p) - one_hot)) + 2 * RIDGE * V).ravel()
+
+    start = np.zeros(X.shape[1] * one_hot.shape[1])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 200})
+    return found.x.reshape(X.shape[1], -1)
 
 
 def thresholds(states: np.ndarray, asked: list[Question], let: float, others: float) -> tuple[float, float]:
@@ -198,7 +221,7 @@ def report_readers() -> None:
         scores, person = Readers(states[~held], trained)(states[held])
         tested = [one for one in asked if one.held_out]
         relation, about = np.array([one.relation for one in tested]), np.array([one.about for one in tested])
-        for let, others in ((0.02, 0.05), (0.03, 0.05), (0.05, 0.05), (0.03, 0.02)):
+        for let, others in ((0.002, 0.05), (0.005, 0.05), (0.01, 0.05), (0.005, 0.02)):
             cut, cut_person = thresholds(states[~held], trained, let, others)
             masks: dict[str, list[np.ndarray]] = {}
             for key, score in scores.items():
