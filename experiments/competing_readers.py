@@ -55,6 +55,29 @@ def log_sum(s: Array) -> Array:
     return found
 
 
+def shrunk(C: Array) -> Array:
+    """A covariance (d, d) with a share of the even one."""
+    return (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
+
+
+def metric_within(states: Array, kind: Array) -> Array:
+    """(d, d) inverse of how states (n, d) move within their kinds (n,)."""
+    means = np.stack([states[kind == k].mean(0, dtype=np.float64) for k in range(kind.max() + 1)])
+    within = states - means[kind]
+    return np.linalg.inv(shrunk(within.T @ within / len(within)))
+
+
+def linear_readers(states: Array, kind: Array, kinds: int, metric: Array) -> tuple[Array, Array]:
+    """The mean of all kinds' means (d,), and ways (d, kinds): a score `(x − mean) @ ways` is a length along a kind's mean in
+    the metric, in units in which a state's (n, d) own score is 1 on average."""
+    means = np.stack([states[kind == k].mean(0, dtype=np.float64) for k in range(kinds)])
+    mean = means.mean(0)
+    ways = metric @ (means - mean).T
+    ways /= np.sqrt(((means - mean) * ways.T).sum(1))
+    own = ((states - mean) @ ways)[np.arange(len(states)), kind]
+    return mean, ways / own.mean()
+
+
 def fit(states: Array, relation: Array, end: Array, own_mode: Array, relations: int) -> Readers:
     """Readers without a mix.
 
@@ -65,26 +88,15 @@ def fit(states: Array, relation: Array, end: Array, own_mode: Array, relations: 
         own_mode: (n,) whether the prompt is of the readers' mode: relations are read at the ends of these only.
     """
     at = end & own_mode
-    means = np.stack([states[at & (relation == r)].mean(0, dtype=np.float64) for r in range(relations)])
-    within = states[at] - means[relation[at]]
-    P = np.linalg.inv(_shrunk(within.T @ within / len(within)))
-    mean = means.mean(0)
-    ways = P @ (means - mean).T
-    ways /= np.sqrt(((means - mean) * ways.T).sum(1))  # a score is a length in the metric P
-    own = (states[at] - mean) @ ways
-    ways /= own[np.arange(len(own)), relation[at]].mean()
+    mean, ways = linear_readers(states[at], relation[at], relations, metric_within(states[at], relation[at]))
     elsewhere = states[~end & own_mode]
     both = [states[at] - states[at].mean(0), elsewhere - elsewhere.mean(0)]
-    C = _shrunk(sum(part.T @ part / len(part) for part in both) / 2)
+    C = shrunk(sum(part.T @ part / len(part) for part in both) / 2)
     ends = np.linalg.solve(C, states[at].mean(0) - elsewhere.mean(0))
     scores = [(part - mean) @ ends for part in (states[at], elsewhere)]
     low, high = scores[1].mean(), scores[0].mean()
     ends, offset = ends / (high - low), low / (high - low)
     return Readers(*(part.astype(np.float32) for part in (mean, ways, ends)), float(offset), np.zeros(4, np.float32))
-
-
-def _shrunk(C: Array) -> Array:
-    return (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
 
 
 def out_of_fold(

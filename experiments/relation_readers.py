@@ -13,7 +13,7 @@ and competing, less the soft maximum of all relations' scores (see `competing_re
 import argparse
 
 import numpy as np
-from competing_readers import SHRINKAGE, log_sum
+from competing_readers import linear_readers, log_sum, metric_within
 from further_wordings import further_wordings, too_near
 
 from memctl.backends.factory import open_backend
@@ -64,15 +64,12 @@ ends = [(len(tokens) - 1,) for tokens in sequences]
 def kept(X: np.ndarray, train: np.ndarray, test: np.ndarray) -> dict[str, list[float]]:
     """By the kind of score, shares of own wordings over the thresholds that let .01, .02, .05 and .10 of the others through."""
     known = np.unique(relation[train])
-    means = np.stack([X[train & (relation == k)].mean(0) for k in known])
-    within = X[train] - means[np.searchsorted(known, relation[train])]
-    C = within.T @ within / len(within)
-    C = (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
-    L = np.linalg.cholesky(np.linalg.inv(C))
-    D, T = (means - means.mean(0)) @ L, (X - means.mean(0)) @ L
-    linear = T @ (D / np.linalg.norm(D, axis=1, keepdims=True)).T
-    cosine = (linear / np.linalg.norm(T, axis=1, keepdims=True))[test]
-    linear = (linear / linear[np.flatnonzero(train), np.searchsorted(known, relation[train])].mean())[test]
+    of = np.searchsorted(known, relation[train])
+    metric = metric_within(X[train], of)
+    mean, ways = linear_readers(X[train], of, len(known), metric)
+    T = X[test] - mean
+    linear = T @ ways
+    cosine = linear / np.sqrt(((T @ metric) * T).sum(1, keepdims=True))
     own = relation[test][:, None] == known[None]
     asked = known[None] < len(relations)
     return {

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import torch
-from competing_readers import log_sum
+from competing_readers import linear_readers, log_sum, metric_within
 from first_person_wordings import in_person, of_the_model
 from further_wordings import further_wordings, too_near
 from scipy.optimize import minimize
@@ -52,7 +52,7 @@ parser.add_argument("--steps", type=int, default=32)
 given = parser.parse_args()
 layers = [int(layer) for layer in given.layers.split(",")]
 
-SHRINKAGE, RIDGE, FOLDS = 0.1, 1e-4, 5
+RIDGE, FOLDS = 1e-4, 5
 ABOUT = ("user", "other", "model", "nobody")
 RELATIVES = ("sister", "brother", "mother", "boss", "uncle", "friend", "neighbour", "wife", "husband", "daughter", "son")
 
@@ -144,20 +144,13 @@ class Readers:
 
     def __init__(self, states: np.ndarray, asked: list[Question]) -> None:
         classes, of = np.unique([f"{one.about}|{one.relation}" for one in asked], return_inverse=True)
-        means = np.stack([states[of == k].mean(0) for k in range(len(classes))])
-        within = states - means[of]
-        C = within.T @ within / len(states)
-        P = np.linalg.inv((1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C)))
+        metric = metric_within(states, of)
         own = np.flatnonzero(np.char.startswith(classes, "user"))
-        self.mean = means[own].mean(0)
-        D = means[own] - self.mean
-        self.ways = P @ D.T
-        self.ways /= np.sqrt((D * self.ways.T).sum(1))
         mine = np.isin(of, own)
-        self.ways /= ((states[mine] - self.mean) @ self.ways)[np.arange(mine.sum()), np.searchsorted(own, of[mine])].mean()
+        self.mean, self.ways = linear_readers(states[mine], np.searchsorted(own, of[mine]), len(own), metric)
         names = [str(name) for name in classes[own]]
         self.relations = {name.removeprefix("user|"): k for k, name in enumerate(names) if name.startswith("user|")}
-        self.white, self.center = np.linalg.cholesky(P) / np.sqrt(len(P)), states.mean(0)
+        self.white, self.center = np.linalg.cholesky(metric) / np.sqrt(len(metric)), states.mean(0)
         whom = whom_of(asked)
         even = np.array([0.25 / (whom == k).sum() for k in range(len(ABOUT))])[whom]
         self.whom = _logistic(self._whitened(states), whom, even)
