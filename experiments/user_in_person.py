@@ -16,26 +16,23 @@ the model. The gates are evaluated outside of the model.
 """
 
 import argparse
-import json
-import re
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from competing_readers import linear_readers, log_sum, metric_within
-from first_person_wordings import in_person, of_the_model
-from further_wordings import further_wordings, too_near
+from first_person_wordings import of_the_model
 from scipy.optimize import minimize
 from transformers import DynamicCache
+from user_questions import RELATIVES, Question, general, questions
 
 from memctl.backends.factory import open_backend
 from memctl.backends.protocol import Row, Trial
 from memctl.editing.relations import bank
-from memctl.editing.subjects import contexts, names, seeded
-from memctl.evaluation.questions import questions as shipped
+from memctl.editing.subjects import names, seeded
 from memctl.evaluation.recall import position
 from memctl.progress import silent
 from memctl.settings import load_settings
@@ -54,71 +51,8 @@ layers = [int(layer) for layer in given.layers.split(",")]
 
 RIDGE, FOLDS = 1e-4, 5
 ABOUT = ("user", "other", "model", "nobody")
-RELATIVES = ("sister", "brother", "mother", "boss", "uncle", "friend", "neighbour", "wife", "husband", "daughter", "son")
 
 backend: Any = open_backend(load_settings({"backend": "torch"}).settings, None, silent)
-random = seeded("user in person")
-
-
-class Question(NamedTuple):
-    """`about` is whom a question asks about: `user`, `user, unknown relation`, `other`, `model` or `nobody`."""
-
-    relation: str
-    about: str
-    held_out: bool
-    text: str
-
-
-def somebody() -> str:
-    """A person, somebody of the user's, or a first name."""
-    pool, kind = names(), random.integers(6)
-    if kind == 3:
-        return f"my {random.choice(RELATIVES)}"
-    first = str(random.choice(pool.first))
-    return f"{first} {random.choice(pool.last)}" if kind < 3 else f"my friend {first}" if kind == 4 else first
-
-
-def questions() -> list[Question]:
-    """All that readers are trained and tested on; of held-out wordings nothing is trained that is nearly one."""
-    further, found = further_wordings(more=True), []
-    for relation in bank().values():
-        user = relation.first_person
-        asked = list(user.held_out.questions) if user else []
-        held = [*relation.held_out.questions, *asked]
-        more = [text for text in further.get(relation.id, {"questions": []})["questions"] if not too_near(text, held)]
-        if user:
-            put = (in_person(text) for text in (*relation.questions, *more))
-            own = [*user.questions, *(text for text in put if text and not too_near(text, asked))]
-            found += [Question(relation.id, "user", False, text) for text in dict.fromkeys(own)]
-            found += [Question(relation.id, "user", True, text) for text in asked]
-            found += [Question(relation.id, "model", False, of_the_model(text)) for text in user.questions]
-            found += [Question(relation.id, "model", True, of_the_model(text)) for text in asked]
-        third = [*relation.questions, *(more[k] for k in random.permutation(len(more))[:14])]
-        found += [Question(relation.id, "other", False, text.replace("{s}", somebody())) for text in third]
-        for text in relation.held_out.questions * 2:
-            found.append(Question(relation.id, "other", True, text.replace("{s}", somebody())))
-    for key, one in further.items():
-        if key in bank():
-            continue
-        found += [Question(key, "other", False, text.replace("{s}", somebody())) for text in one["questions"][:12]]
-        if "person" in one["about"]:
-            for k, text in enumerate(one["questions"][:16]):
-                if put_so := in_person(text):
-                    found.append(Question(key, "user, unknown relation", k >= 12, put_so))
-    found += [Question("", "nobody", True, text) for text in general()]
-    trained = json.loads((Path(__file__).parent / "general_questions.json").read_text(encoding="utf-8"))
-    about_nobody = [text for text in trained["general"] + trained["identity"] if not too_near(text, general())]
-    found += [Question("", "nobody", False, text) for text in about_nobody]
-    found += [Question("", "nobody", False, text.replace("{s}", somebody())) for text in contexts().chat]
-    known, own = {one.text for one in found}, [one for one in found if one.about == "user" and not one.held_out]
-    put_to_it = [Question(one.relation, "model", False, of_the_model(one.text)) for one in own]
-    found += [one for one in put_to_it if one.text not in known and not re.search(r"\b(I|me|[Mm]y)\b", one.text)]
-    return found
-
-
-def general() -> list[str]:
-    """Questions about nobody, and questions about the model."""
-    return [*(question for question, _ in shipped().general), *shipped().identity]
 
 
 def states_of(asked: list[Question], layer: int) -> np.ndarray:
