@@ -60,11 +60,16 @@ def shrunk(C: Array) -> Array:
     return (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
 
 
-def metric_within(states: Array, kind: Array) -> Array:
-    """(d, d) inverse of how states (n, d) move within their kinds (n,)."""
+def covariance_within(states: Array, kind: Array) -> Array:
+    """(d, d) how states (n, d) move within their kinds (n,), shrunk."""
     means = np.stack([states[kind == k].mean(0, dtype=np.float64) for k in range(kind.max() + 1)])
     within = states - means[kind]
-    return np.linalg.inv(shrunk(within.T @ within / len(within)))
+    return shrunk(within.T @ within / len(within))
+
+
+def metric_within(states: Array, kind: Array) -> Array:
+    """(d, d) the inverse of that."""
+    return np.linalg.inv(covariance_within(states, kind))
 
 
 def linear_readers(states: Array, kind: Array, kinds: int, metric: Array) -> tuple[Array, Array]:

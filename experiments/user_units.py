@@ -30,12 +30,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from competing_readers import covariance_within, linear_readers
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import save_file
 from scipy.optimize import minimize
 from scipy.special import expit
 from user_questions import Question, with_more
@@ -43,17 +41,16 @@ from user_questions import Question, with_more
 from memctl.backends.factory import open_backend
 from memctl.backends.protocol import Activations, Backend, Float, Tokens
 from memctl.deltas import Columns, Composition, Delta, Edit
+from memctl.editing import selectors
 from memctl.editing.reference import reference
-from memctl.editing.selectors import STEP, firing
+from memctl.editing.selectors import firing
 from memctl.editing.subjects import seeded
-from memctl.errors import NonFinite
 from memctl.evaluation.drift import measure_drift
-from memctl.models.cache import replacing
 from memctl.progress import Progress, silent
 from memctl.settings import EditSettings, load_settings
 
-DEPTH = 23 / 30
-"""Of the first of the three layers, as a share of the model's."""
+LAYER = 23
+"""Index of the first of the three layers."""
 
 FLOOR = 0.4
 """Score from which a relation counts against the others."""
@@ -75,7 +72,6 @@ OTHER_RELATIONS = 0.005
 OTHER_PEOPLE = 0.05
 """Shares that pass: of the user's questions in other relations, and of those that are not the user's."""
 
-SHRINKAGE = 0.1
 RIDGE = 1e-5
 FOLDS = 3
 LEVEL_RIDGE = 100.0
@@ -96,9 +92,6 @@ TRIED = 32
 SPARE = 16
 """Quiet directions that are tried, beyond twice as many as are needed."""
 
-ROOM = 8
-"""Of so many directions of the stream one at most is taken for a code."""
-
 ORDINARY = 0.1
 """What ordinary text counts for in the metric of the relations' lines, beside what wordings move: so they are calm there."""
 
@@ -117,9 +110,8 @@ USERS = 2
 
 
 def step_units(w: Float, r: Float, c: Float, threshold: float, sharpness: float) -> tuple[Float, Float]:
-    """Gate and up (2, d) of two units: a step in w·x at a threshold, times the level r·x, as in `selectors`; c·x is 1."""
-    gate, up = sharpness * (w - threshold * c), r / STEP
-    return np.stack([gate, gate - STEP * c]).astype(np.float32), np.stack([up, -up]).astype(np.float32)
+    """Gate and up (2, d) of a step in w·x at a threshold, times the level r·x, as a name's units are; c·x is 1."""
+    return selectors._units(w, r, c, EditSettings(threshold=threshold, sharpness=sharpness))
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,6 @@ class Readers:
 
     Attributes:
         relations: Ids of the n relations.
-        layer: Index of the first layer.
         user: Of the user, in the first layer.
         second, third: Of the relations in the other two; in the second the u others come behind the n.
         seen: (3, d) each layer's mean input where a chat prompt ends.
@@ -154,7 +145,6 @@ class Readers:
     """
 
     relations: tuple[str, ...]
-    layer: int
     user: Line
     second: Line
     third: Line
@@ -182,8 +172,8 @@ class Readers:
         codes = Columns(np.concatenate([low, high]), np.concatenate([up, -up]), np.concatenate([down, down], axis=1))
         return Delta(
             (
-                Edit(self.layer, Columns(*step, np.repeat(flag, 2, axis=1)), self.seen[0][:, None], flag),
-                Edit(self.layer + 1, codes, self.seen[1][:, None], self.written[:, [n]]),
+                Edit(LAYER, Columns(*step, np.repeat(flag, 2, axis=1)), self.seen[0][:, None], flag),
+                Edit(LAYER + 1, codes, self.seen[1][:, None], self.written[:, [n]]),
             )
         )
 
@@ -200,62 +190,41 @@ class Readers:
 
 
 def load(path: Path) -> Readers:
-    """Readers that were kept.
-
-    Raises:
-        OSError, SafetensorError, KeyError: There are none.
-    """
-    with safe_open(path, framework="numpy") as stored:
-        kept = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no mapping
-        relations = tuple(stored.metadata()["relations"].split())
-    found: dict[str, Any] = {name: Line(kept.pop(f"{name}.ways"), kept.pop(f"{name}.offsets")) for name in _LINES}
-    found |= {"layer": int(kept.pop("layer")[0])} | {name: float(kept.pop(name)[0]) for name in ("threshold", "output_norm")}
-    return Readers(relations=relations, **found, **kept)
+    kept = dict(np.load(path))
+    lines = {name: Line(kept.pop(f"{name}.ways"), kept.pop(f"{name}.offsets")) for name in _LINES}
+    numbers = {name: kept.pop(name).item() for name in ("threshold", "output_norm")}
+    return Readers(relations=tuple(kept.pop("relations").tolist()), **lines, **numbers, **kept)
 
 
 def keep(path: Path, found: Readers) -> None:
-    tensors: dict[str, NDArray[np.generic]] = {name: getattr(found, name) for name in _ARRAYS}
+    parts = {name: value for name, value in vars(found).items() if name not in _LINES}
     for name in _LINES:
-        line: Line = getattr(found, name)
-        tensors |= {f"{name}.ways": line.ways, f"{name}.offsets": line.offsets}
-    for name in ("layer", "threshold", "output_norm"):
-        tensors[name] = np.array([getattr(found, name)])
-    with replacing(path) as partial:
-        whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        save_file(whole, partial, metadata={"relations": " ".join(found.relations)})
+        parts |= {f"{name}.{part}": value for part, value in vars(getattr(found, name)).items()}
+    with path.open("wb") as file:
+        np.savez(file, **parts)
 
 
 _LINES = ("user", "second", "third")
-_ARRAYS = ("seen", "level", "constant", "flag", "flag_read", "written", "read")
-
-
-def first_layer(backend: Backend) -> int:
-    """Index of the first of the three layers."""
-    return max(0, min(round(DEPTH * backend.shape.layers), backend.shape.layers - 3))
 
 
 def measure(backend: Backend, progress: Progress) -> Readers:
-    """Reads all questions and fits the readers to them.
-
-    Raises:
-        NonFinite: The model gives no numbers in its present dtype.
-    """
+    """Reads all questions and fits the readers to them."""
     asked = [one for one in with_more() if not one.held_out]
-    labels = _labels(asked, backend.shape.hidden // ROOM)
+    labels = _labels(asked)
     chats = [backend.encode(one.text, "chat").tokens for one in asked]
-    layer, n = first_layer(backend), len(labels.relations)
-    seen = [_at_ends(backend, layer + k, chats, progress) for k in range(3)]
+    n = len(labels.relations)
+    seen = [_at_ends(backend, LAYER + k, chats, progress) for k in range(3)]
     states = [one.inputs for one in seen]
     pieces = _pieces(backend, chats, progress)
-    elsewhere = [_elsewhere(backend, layer + k, pieces) for k in range(3)]
-    within = [_within(one, labels) for one in states]
+    elsewhere = [_elsewhere(backend, LAYER + k, pieces) for k in range(3)]
+    within = [covariance_within(one, labels.kind) for one in states]
     sample = chats[:: -(-len(chats) // TRIED)]
 
     def moved(at: int, to: int, ends: tuple[Double, Double], written: Double) -> Double:
-        return _moved(backend, layer + at, layer + to, sample, ends, written)
+        return _moved(backend, LAYER + at, LAYER + to, sample, ends, written)
 
     def directions(at: int, ends: tuple[Double, Double], count: int, noise: Double, height: float) -> tuple[Double, Double]:
-        tried = _quiet_directions(backend, layer + at, chats, min(backend.shape.hidden, 2 * count + SPARE))
+        tried = _quiet_directions(backend, LAYER + at, chats, min(backend.shape.hidden, 2 * count + SPARE))
         written = height * _most_visible(tried, moved(at, at + 1, ends, tried), noise, count)
         return written, moved(at, at + 1, ends, written)
 
@@ -275,7 +244,6 @@ def measure(backend: Backend, progress: Progress) -> Readers:
     level, constant = (np.stack(parts).astype(np.float32) for parts in zip(first, second, third, strict=True))
     found = Readers(
         relations=labels.relations,
-        layer=layer,
         user=_scaled(user, margin, states[0][labels.group == 0]),
         second=of_second,
         third=of_third,
@@ -290,21 +258,19 @@ def measure(backend: Backend, progress: Progress) -> Readers:
             _reading(both_moved, (states[2], *elsewhere[2]), everywhere[2])[:, -1],
         ],
         threshold=threshold,
-        output_norm=float(np.sqrt(((seen[2].keys @ backend.mlp_weights(layer + 2)["down"].T) ** 2).sum(1).mean())),
+        output_norm=float(np.sqrt(((seen[2].keys @ backend.mlp_weights(LAYER + 2)["down"].T) ** 2).sum(1).mean())),
     )
-    if not all(np.isfinite(getattr(found, name)).all() for name in _ARRAYS):
-        raise NonFinite("what the model reads of questions holds a number that is not finite", "try another dtype")
     return _calibrated(backend, found, [chat for chat, group in zip(chats, labels.group, strict=True) if group == 0][::12])
 
 
 def _calibrated(backend: Backend, found: Readers, own: Sequence[Tokens]) -> Readers:
     """The readers with 1 on average for what is read of the user's code at the user's questions: a long code moves less."""
     last, settings = [(len(chat) - 1,) for chat in own], EditSettings()
-    firing_at = found.user(backend.activations(own, found.layer, last).inputs)[:, 0] > USERS_SURE
+    firing_at = found.user(backend.activations(own, LAYER, last).inputs)[:, 0] > USERS_SURE
 
     def read(at: int, reader: Float) -> float:
         under = Composition(((found.delta(settings), 1.0),))
-        return float((backend.activations(own, found.layer + at, last, under).inputs @ reader)[firing_at].mean())
+        return float((backend.activations(own, LAYER + at, last, under).inputs @ reader)[firing_at].mean())
 
     found = replace(found, flag_read=found.flag_read / np.float32(read(1, found.flag_read)))
     users = found.read[:, -1:] / np.float32(read(2, found.read[:, -1]))
@@ -328,11 +294,8 @@ class _Labels:
     group: NDArray[np.int64]
 
 
-def _labels(asked: Sequence[Question], most: int) -> _Labels:
-    """Labels of questions; of the relations beyond so many, the user's questions are like those in unknown ones."""
+def _labels(asked: Sequence[Question]) -> _Labels:
     order = {about: k for k, about in enumerate(ABOUT)}
-    read = list(dict.fromkeys(one.relation for one in asked if one.about == "user"))[:most]
-    asked = [one if one.about != "user" or one.relation in read else one._replace(about="unknown") for one in asked]
     kinds = sorted({(order[one.about], one.relation) for one in asked})
     number = {kind: k for k, kind in enumerate(kinds)}
     return _Labels(
@@ -432,28 +395,10 @@ def _reading(moved: Double, silent: Sequence[Float], noise: Double) -> Float:
     return read[:, : moved.shape[1]].astype(np.float32)
 
 
-def _within(states: Float, labels: _Labels) -> Double:
-    """(d, d) covariance of inputs within their kinds, shrunk towards an even one."""
-    count = np.bincount(labels.kind)
-    means = np.zeros((len(count), states.shape[1]))
-    np.add.at(means, labels.kind, states)
-    apart = states - (means / np.maximum(count, 1)[:, None])[labels.kind]
-    C = apart.T @ apart / len(apart)
-    shrunk: Double = (1 - SHRINKAGE) * C + SHRINKAGE * np.trace(C) / len(C) * np.eye(len(C))
-    return shrunk
-
-
 def _relation_lines(states: Float, labels: _Labels, within: Double) -> Line:
     """Of all relations of the user's, for inputs (N, d); see the top."""
     mine = labels.kind < labels.own
-    x, kind = states[mine].astype(np.float64), labels.kind[mine]
-    there = np.unique(kind)
-    means = np.stack([x[kind == k].mean(0) for k in there])
-    mean = means.mean(0)
-    found = np.linalg.solve(within, (means - mean).T)
-    ways = np.zeros((len(within), labels.own))
-    ways[:, there] = found / np.sqrt(((means - mean) * found.T).sum(1))
-    ways /= ((x - mean) @ ways)[np.arange(len(x)), kind].mean()
+    mean, ways = linear_readers(states[mine], labels.kind[mine], labels.own, np.linalg.inv(within))
     return Line(ways.astype(np.float32), (mean @ ways).astype(np.float32))
 
 
@@ -486,7 +431,7 @@ def _scaled(user: Line, margin: float, own: Float) -> Line:
 
 def _fit(states: Sequence[Float], elsewhere: Elsewhere, labels: _Labels, calm: Sequence[Double]) -> tuple[Line, Line, Line]:
     """The user's line in the first layer, the relations' in the other two."""
-    within = [_within(one, labels) for one in states]
+    within = [covariance_within(one, labels.kind) for one in states]
     third, n = _relation_lines(states[2], labels, within[2] + calm[1]), len(labels.relations)
     return (
         _user_line(states[0], elsewhere, labels, within[0]),
@@ -521,8 +466,8 @@ def report(backend: Backend, found: Readers) -> None:
     asked = [one for one in with_more() if one.held_out]
     chats = [backend.encode(one.text, "chat").tokens for one in asked]
     last, n = [(len(chat) - 1,) for chat in chats], len(found.relations)
-    states = [backend.activations(chats, found.layer + k, last).inputs for k in range(3)]
-    seen = backend.activations(chats, found.layer + 2, last, under).inputs
+    states = [backend.activations(chats, LAYER + k, last).inputs for k in range(3)]
+    seen = backend.activations(chats, LAYER + 2, last, under).inputs
     codes = np.clip(found.second(states[1]) - FLOOR, 0, 1)
     score = found.third(states[2]) - INHIBITION * (codes.sum(1, keepdims=True) - codes[:, :n])
     outside = (score > found.threshold) & (found.user(states[0]) > 0)
