@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from competing_readers import shrunk
 from further_wordings import further_wordings, too_near
+from greedy import greedy, padded
 from numpy.typing import NDArray
-from transformers import DynamicCache
 
 from memctl.backends.factory import open_backend
 from memctl.backends.protocol import PRISTINE, Row, Trial
@@ -248,41 +248,20 @@ def answers(asked: Sequence[Asked], memory: Composition, added: Array | None = N
     """Greedy answers, with `added` (n, d) to what LAYER's MLP says at each prompt's last token."""
     said = [""] * len(asked)
     for part in batches(asked):
-        tokens = [asked[k].tokens for k in part]
-        longest = max(map(len, tokens))
-        current = torch.tensor([[0] * (longest - len(one)) + list(one) for one in tokens])
-        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in tokens])
-        places, cache = (mask.cumsum(1) - 1).clamp(min=0), DynamicCache()
-        replies: list[list[int]] = [[] for _ in part]
-        ended = [False] * len(part)
-        for step in range(LONGEST[asked[part[0]].mode]):
-            hooks = []
-            if added is not None and step == 0:
-                extra = torch.tensor(added[part])
+        ids, mask = padded([asked[k].tokens for k in part])
 
-                def act(module: Any, inputs: Any, output: Any, extra: Any = extra) -> Any:
-                    output = output.clone()
-                    output[:, -1] += extra.to(output.dtype)
-                    return output
+        def act(module: Any, inputs: Any, output: Any, part: list[int] = part) -> Any:
+            if added is not None and output.shape[1] > 1:  # the pass over the prompts
+                output = output.clone()
+                output[:, -1] += torch.tensor(added[part]).to(output.dtype)
+            return output
 
-                hooks.append(backend.layout.layers[LAYER].mlp.register_forward_hook(act))
-            with torch.inference_mode(), backend.attached(memory):
-                last = backend.model.base_model(
-                    input_ids=current, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
-                ).last_hidden_state[:, -1]
-                following = backend.model.get_output_embeddings()(last).argmax(-1)
-            for hook in hooks:
-                hook.remove()
-            for row, token in enumerate(following.tolist()):
-                ended[row] |= token in backend._ends
-                if not ended[row]:
-                    replies[row].append(token)
-            if all(ended):
-                break
-            current, places = following[:, None], places[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones(len(part), 1, dtype=mask.dtype)], 1)
-        for k, reply in zip(part, replies, strict=True):
-            said[k] = backend.decode(reply)
+        hook = backend.layout.layers[LAYER].mlp.register_forward_hook(act)
+        with backend.attached(memory):
+            found = greedy(backend, ids, mask, LONGEST[asked[part[0]].mode])
+        hook.remove()
+        for k, text in zip(part, found, strict=True):
+            said[k] = text
     return said
 
 

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from competing_readers import fit, mixed, out_of_fold
 from further_wordings import further_wordings, too_near
+from greedy import greedy, padded
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -474,10 +475,7 @@ class Telling:
 
     def _batch(self, prompts: list[tuple[str, str, str]], remembered: bool, most: int) -> list[str]:
         tokens = [backend.encode(text, mode).tokens for mode, text, _ in prompts]
-        longest = max(map(len, tokens))
-        ids = torch.tensor([[0] * (longest - len(one)) + list(one) for one in tokens])
-        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in tokens])
-        places, cache, current = (mask.cumsum(1) - 1).clamp(min=0), DynamicCache(), ids
+        ids, mask = padded(tokens)
         inputs: list[Tensor] = []
 
         def act(module: Any, _: Any, output: Tensor) -> Tensor:
@@ -494,23 +492,8 @@ class Telling:
                 mlp.register_forward_pre_hook(lambda module, seen: inputs.append(seen[0].float())),
                 mlp.register_forward_hook(act),
             ]
-        replies: list[list[int]] = [[] for _ in prompts]
-        ended = [False] * len(prompts)
         with hooked(*hooks):
-            for _ in range(most):
-                last = backend.model.base_model(
-                    input_ids=current, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
-                ).last_hidden_state[:, -1]
-                following = backend.model.get_output_embeddings()(last).argmax(-1)
-                for row, token in enumerate(following.tolist()):
-                    ended[row] |= token in backend._ends
-                    if not ended[row]:
-                        replies[row].append(token)
-                if all(ended):
-                    break
-                current, places = following[:, None], places[:, -1:] + 1
-                mask = torch.cat([mask, torch.ones(len(prompts), 1, dtype=mask.dtype)], 1)
-        return [backend.decode(reply) for reply in replies]
+            return greedy(backend, ids, mask, most)
 
     def report(self) -> None:
         asked = [
